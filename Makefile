@@ -1,0 +1,68 @@
+# pgbaton: building, installing, and the lab (a real Pacemaker cluster on this machine, needs root).
+#
+#   make build            the release binary
+#   make install          into $(DESTDIR)
+#   make demo             a switchover and a failover of a real cluster under a writing client
+#   make lab              the same cluster, left up to play with
+#   make lab-scenarios    every scenario of tests/lab
+#   make lab-down         removes every trace of the lab, except the cached root image
+
+PREFIX ?= /usr
+DESTDIR ?=
+CARGO ?= cargo
+INSTALL ?= install
+
+# Pacemaker looks for agents here, wherever pgbaton itself goes.
+OCF_DIR = /usr/lib/ocf/resource.d/pgbaton
+TARGET = target
+LAB = $(TARGET)/release/lab
+STAGE = $(TARGET)/lab/install
+# Options of `lab up`: --nodes a,b,c  --example NAME  --agent AGENT
+LAB_OPTIONS ?=
+
+.PHONY: build install lab-deps lab-build lab-check lab-stage lab lab-down demo lab-scenarios
+
+build: has-cargo
+	$(CARGO) build --release --locked --bin pgbaton
+
+install:
+	@test -f $(TARGET)/release/pgbaton || { echo "make install: $(TARGET)/release/pgbaton is missing: run 'make build' first" >&2; exit 1; }
+	$(INSTALL) -D -m 0755 $(TARGET)/release/pgbaton $(DESTDIR)$(PREFIX)/sbin/pgbaton
+	$(INSTALL) -D -m 0755 ocf/postgresql $(DESTDIR)$(OCF_DIR)/postgresql
+
+# Programs that the lab needs on the machine itself. None of them brings a service.
+lab-deps: lab-check
+	@if ! command -v mmdebstrap >/dev/null || ! command -v ip >/dev/null; then \
+		apt-get update && DEBIAN_FRONTEND=noninteractive \
+		apt-get install --yes --no-install-recommends mmdebstrap iproute2 debian-archive-keyring; \
+	fi
+
+lab-build: has-cargo
+	$(CARGO) build --release --locked --package pgbaton-lab
+
+# What the nodes get: the tree that a package would install.
+lab-stage: build
+	@rm -rf $(STAGE)
+	@$(MAKE) --no-print-directory install DESTDIR=$(STAGE) PREFIX=/usr
+
+lab: lab-deps lab-build lab-stage
+	$(LAB) up --install $(STAGE) $(LAB_OPTIONS)
+
+lab-down: lab-build
+	$(LAB) down
+
+demo: lab-deps lab-build lab-stage
+	$(LAB) demo --install $(STAGE) $(LAB_OPTIONS)
+
+lab-scenarios: lab-deps lab-build lab-stage
+	$(LAB) scenario --install $(STAGE) $(LAB_OPTIONS)
+
+.PHONY: has-cargo
+has-cargo:
+	@command -v $(CARGO) >/dev/null || { echo "make: cargo is missing: install a Rust toolchain (1.85 or newer)" >&2; exit 1; }
+
+lab-check:
+	@test "$$(id -u)" = 0 || { echo "make: the lab makes namespaces and mounts: run it as root" >&2; exit 1; }
+	@command -v apt-get >/dev/null || { echo "make: apt-get is missing: the lab needs Debian" >&2; exit 1; }
+	@grep -qw overlay /proc/filesystems || modprobe overlay 2>/dev/null || { echo "make: this kernel has no overlayfs (modprobe overlay failed)" >&2; exit 1; }
+	@grep -qw cgroup2 /proc/mounts || { echo "make: no cgroup2 file system is mounted: mount one with 'mount -t cgroup2 none DIR'" >&2; exit 1; }

@@ -1,0 +1,65 @@
+//! `demote`: the primary becomes a standby, and what it wrote last is on record.
+
+use std::time::Duration;
+
+use super::start::Check;
+use super::{Agent, Outcome};
+use crate::instance::Ending;
+use crate::ocf::{ExitCode, Failure};
+use crate::policy::demote::{Step, gone_counts_as_demoted, next};
+use crate::policy::stop::budget;
+use crate::sys::{Deadline, Pace};
+
+impl Agent {
+    pub(super) fn demote(&self) -> Outcome {
+        let mut pace = Pace::up_to(Duration::from_millis(50));
+        loop {
+            match next(&self.state()) {
+                Step::Done => return Ok(ExitCode::Success),
+                Step::Gone => return self.gone(),
+                Step::Restart => return self.restart_as_standby(),
+                Step::EndOrphans => {
+                    self.instance.end_orphans(self.deadline).map_err(|e| Failure::generic(e.to_string()))?;
+                }
+                Step::StopSilent => {
+                    log::warn!("the server does not answer; stopping it");
+                    let time = self.deadline.remaining().min(Duration::from_secs(10));
+                    self.instance.end(budget(time)).map_err(|e| Failure::generic(e.to_string()))?;
+                }
+                Step::RefuseAbsent(what) => return Err(Failure::new(ExitCode::NotInstalled, what)),
+                Step::Wait if pace.step(self.deadline) => {}
+                Step::Wait => return Err(self.out_of_time("the server neither starts nor stops")),
+            }
+        }
+    }
+
+    fn gone(&self) -> Outcome {
+        let own = self.own_name()?;
+        let stop_planned = self.request.notification.stop.as_ref().map(|nodes| nodes.contains(&own));
+        if gone_counts_as_demoted(stop_planned) {
+            log::info!("there is no server to demote; it is stopped");
+            return Ok(ExitCode::Success);
+        }
+        Err(Failure::new(
+            ExitCode::NotRunning,
+            "there is no server to demote: it is stopped; the cluster will start it as a standby",
+        ))
+    }
+
+    /// Most of the time is for the shutdown; the start that follows needs some of it, too.
+    fn restart_as_standby(&self) -> Outcome {
+        let time = self.deadline.remaining() * 6 / 10;
+        let ending = self.instance.end(budget(time)).map_err(|e| Failure::generic(e.to_string()))?;
+        if ending == Ending::Forced {
+            log::warn!("this demotion is no clean hand-over; the election will see to it that nothing is lost");
+        }
+        let left = self.leave_position(ending);
+        self.become_standby(Check::Nothing)?;
+        if let Some((position, publishing)) = left {
+            if let Err(error) = publishing.finish(Deadline::after(Duration::from_secs(1))) {
+                log::warn!("cannot leave the last position {position} as an attribute: {error}");
+            }
+        }
+        Ok(ExitCode::Success)
+    }
+}

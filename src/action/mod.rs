@@ -1,0 +1,128 @@
+//! The actions: facts, policy, one step, facts again, under one deadline.
+
+mod demote;
+mod election;
+mod monitor;
+mod notify;
+mod promote;
+mod start;
+mod stop;
+mod validate;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::cluster::{self, Cluster};
+use crate::instance::Instance;
+use crate::ocf::{Action, Environment, ExitCode, Failure, META_DATA, Request};
+use crate::sys::Deadline;
+use crate::types::NodeName;
+
+/// What every action returns: an exit code that is no failure, or a failure with its reason.
+pub type Outcome = Result<ExitCode, Failure>;
+
+/// Everything that an action works with.
+#[derive(Debug)]
+pub struct Agent {
+    request: Request,
+    instance: Instance,
+    cluster: Cluster,
+    /// When the answer is due; Pacemaker's own deadline is a little later.
+    deadline: Deadline,
+}
+
+/// Runs the action that Pacemaker asked for by `word`.
+///
+/// # Errors
+/// When the action fails or is unknown; the failure has the exit code and the reason.
+pub fn run(word: &str, environment: &Environment) -> Outcome {
+    let action = word.parse().map_err(|()| unknown_action(word))?;
+    match action {
+        Action::MetaData => return print(META_DATA),
+        Action::Methods => return print(&Action::ALL.map(|(name, _)| format!("{name}\n")).concat()),
+        _ => {}
+    }
+    let request = Request::read(environment);
+    let request = request.map_err(|e| Failure::new(ExitCode::Arguments, format!("OCF_RESOURCE_INSTANCE: {e}")))?;
+    crate::sys::start_log(&format!("pgbaton({})", request.resource), log::LevelFilter::Info);
+    Agent::new(request).act(action)
+}
+
+impl Agent {
+    fn new(request: Request) -> Self {
+        Agent {
+            instance: Instance::new(&request.parameters, &request.resource),
+            cluster: Cluster::new(&request.resource),
+            deadline: Deadline::after(request.meta.timeout.saturating_sub(reserve(request.meta.timeout))),
+            request,
+        }
+    }
+
+    fn act(&self, action: Action) -> Outcome {
+        match action {
+            Action::Start => self.start(),
+            Action::Stop => self.stop(),
+            Action::Monitor => self.monitor(),
+            Action::Promote => self.promote(),
+            Action::Demote => self.demote(),
+            Action::Notify => self.notify(),
+            Action::ValidateAll => self.validate_all(),
+            Action::MetaData | Action::Methods => Ok(ExitCode::Success),
+        }
+    }
+
+    /// Whether Pacemaker runs the resource as a promotable clone. Outside of a cluster, under ocf-tester
+    /// for instance, there is nobody to ask and no score to write.
+    fn in_cluster(&self) -> bool {
+        self.request.meta.promotable
+    }
+
+    fn own_name(&self) -> Result<NodeName, Failure> {
+        let name = cluster::own_name(self.request.meta.node.as_ref(), self.deadline);
+        name.map_err(|e| Failure::generic(e.to_string()))
+    }
+
+    /// Where the notes for the next action are.
+    fn notes_path(&self) -> PathBuf {
+        self.request.run_directory.join(format!("pgbaton-{}.json", self.request.resource))
+    }
+}
+
+/// The time that is kept for answering: Pacemaker kills an action at its timeout, and its reason is lost.
+fn reserve(timeout: Duration) -> Duration {
+    (timeout / 10).clamp(Duration::from_millis(200), Duration::from_secs(3))
+}
+
+fn unknown_action(word: &str) -> Failure {
+    let word: String = word.chars().take(40).flat_map(char::escape_default).collect();
+    let known = Action::ALL.map(|(name, _)| name).join(", ");
+    Failure::new(ExitCode::Unimplemented, format!("action '{word}' is not known; the actions are {known}"))
+}
+
+/// `println!` panics when nobody reads.
+fn print(text: &str) -> Outcome {
+    use std::io::Write;
+    let written = std::io::stdout().write_all(text.as_bytes());
+    written.map(|()| ExitCode::Success).map_err(|e| Failure::generic(format!("cannot write to stdout: {e}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_action_exits_with_3() {
+        for word in ["", "reload", "migrate_to", "start\n"] {
+            let failure = run(word, &Environment::default()).unwrap_err();
+            assert_eq!(failure.code(), ExitCode::Unimplemented, "{word:?}");
+        }
+    }
+
+    #[test]
+    fn the_answer_comes_before_the_timeout() {
+        for ms in [300, 1_000, 10_000, 60_000, 3_600_000] {
+            let timeout = Duration::from_millis(ms);
+            assert!(reserve(timeout) < timeout && reserve(timeout) <= Duration::from_secs(3));
+        }
+    }
+}

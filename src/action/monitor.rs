@@ -1,0 +1,143 @@
+//! `monitor`: what the instance is. On the primary it also keeps the promotion scores right.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::{Agent, Outcome};
+use crate::cluster::ClusterError;
+use crate::instance::{Receiver, Session};
+use crate::ocf::{ExitCode, Failure};
+use crate::policy::monitor::{Answer, answer};
+use crate::policy::score::{Connected, View, plan};
+use crate::sys::{Deadline, Notes, Pace};
+use crate::types::{NodeName, Role, Score, State};
+
+/// How long a state that will change by itself is looked at. Notifications wait behind a monitor.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+impl Agent {
+    pub(super) fn monitor(&self) -> Outcome {
+        let patience = self.deadline.at_most(PATIENCE);
+        let mut pace = Pace::up_to(Duration::from_millis(100));
+        loop {
+            let found = self.instance.observe(self.deadline);
+            let failure = match answer(&found.state, self.request.meta.probe) {
+                Answer::Running(role) => return Ok(self.running(role, found.session.as_ref())),
+                Answer::RunningWithWarning(role, why) => {
+                    log::warn!("the server is alive and refuses the agent: {why}; it is a {role} by its files");
+                    return Ok(self.running(role, None));
+                }
+                Answer::NotRunning => return Ok(ExitCode::NotRunning),
+                Answer::LookAgain(why) => Failure::generic(why),
+                // A connection that broke may be a backend's crash, from which the server recovers.
+                Answer::Failed(code, why) if matches!(found.state, State::Silent { .. }) => Failure::new(code, why),
+                Answer::Failed(code, why) => return Err(Failure::new(code, why)),
+            };
+            if !pace.step(patience) {
+                return Err(failure);
+            }
+        }
+    }
+
+    fn running(&self, role: Role, session: Option<&Session>) -> ExitCode {
+        if self.in_cluster() && !self.request.meta.probe {
+            match (role, session) {
+                (Role::Primary, Some(session)) => self.judge_standbys(session),
+                (Role::Standby, _) => self.stand_again(),
+                (Role::Primary, None) => {}
+            }
+        }
+        match role {
+            Role::Primary => ExitCode::RunningPromoted,
+            Role::Standby => ExitCode::Success,
+        }
+    }
+
+    /// Keeps the scores right. A failure is a warning: a primary that serves is not failed.
+    fn judge_standbys(&self, session: &Session) {
+        let deadline = self.deadline.at_most(Duration::from_secs(4));
+        if let Err(reason) = self.update_scores(session, deadline) {
+            log::warn!("the promotion scores were not updated: {reason}");
+        }
+    }
+
+    fn update_scores(&self, session: &Session, deadline: Deadline) -> Result<(), Failure> {
+        let failed = |e: ClusterError| Failure::generic(e.to_string());
+        let (path, own) = (self.notes_path(), self.own_name()?);
+        let before = Notes::load(&path);
+        let (end, receivers) = session.receivers(deadline).map_err(|e| Failure::generic(e.to_string()))?;
+        let scores = self.cluster.scores(deadline).map_err(failed)?;
+        let known = scores.keys().chain([&own]).cloned().collect();
+        let mut notes = Notes { undecided_since_ms: None, withdrawn: None, ..before.clone() };
+        let connected = self.cluster_nodes_among(&receivers, known, &mut notes, deadline)?;
+        let missing_before = before.missing.iter().filter_map(|name| name.parse().ok()).collect();
+        let maxlag = self.request.parameters.maxlag().unwrap_or_else(|failure| {
+            log::warn!("{failure}; judging without a limit");
+            None
+        });
+        let view =
+            View { own: &own, end, connected: &connected, scores: &scores, missing_before: &missing_before, maxlag };
+        let plan = plan(&view);
+        notes.missing = plan.missing.iter().map(ToString::to_string).collect();
+        notes.save(&path, &before);
+        for (node, score) in &plan.changes {
+            log::info!("promotion score of {node}: {}", score.map_or("none".to_owned(), |s| s.to_string()));
+        }
+        self.cluster.set_scores(&plan.changes, deadline).map_err(failed)
+    }
+
+    /// The receivers that are cluster nodes. Nodes with a score are known without asking; the others
+    /// are looked up once, and those that are no nodes are noted so that neither the question nor the
+    /// log line is repeated.
+    fn cluster_nodes_among(
+        &self,
+        receivers: &[Receiver],
+        mut known: BTreeSet<NodeName>,
+        notes: &mut Notes,
+        deadline: Deadline,
+    ) -> Result<Vec<Connected>, Failure> {
+        let is_known = |name: &str, known: &BTreeSet<NodeName>| name.parse().is_ok_and(|node| known.contains(&node));
+        notes.ignored.retain(|name| receivers.iter().any(|receiver| receiver.name == *name));
+        let is_new =
+            |receiver: &&Receiver| !is_known(&receiver.name, &known) && !notes.ignored.contains(&receiver.name);
+        if receivers.iter().any(|receiver| is_new(&receiver)) {
+            let nodes = self.cluster.nodes(deadline).map_err(|e| Failure::generic(e.to_string()))?;
+            known.extend(nodes);
+        }
+        for receiver in receivers {
+            if !is_known(&receiver.name, &known) && !notes.ignored.contains(&receiver.name) {
+                log::info!("ignoring the WAL receiver '{}': its application_name is no node's name", receiver.name);
+                notes.ignored.push(receiver.name.clone());
+            }
+        }
+        let connected = |receiver: &Receiver| {
+            let name = receiver.name.parse().ok().filter(|node| known.contains(node))?;
+            Some(Connected { name, state: receiver.state.clone(), flushed: receiver.flushed })
+        };
+        Ok(receivers.iter().filter_map(connected).collect())
+    }
+
+    /// A node that took itself out of the running in an election stands again at its next monitor: what
+    /// stood against it may be gone, and if it is not, the next election says so again.
+    fn stand_again(&self) {
+        let path = self.notes_path();
+        let before = Notes::load(&path);
+        let Some(why) = &before.withdrawn else { return };
+        let deadline = self.deadline.at_most(Duration::from_secs(4));
+        if let Err(failure) = self.stand_again_after(why, deadline) {
+            return log::warn!("this node cannot stand for election again: {failure}");
+        }
+        Notes { withdrawn: None, ..before.clone() }.save(&path, &before);
+    }
+
+    fn stand_again_after(&self, why: &str, deadline: Deadline) -> Result<(), Failure> {
+        let failed = |e: ClusterError| Failure::generic(e.to_string());
+        let own = self.own_name()?;
+        let promoted = self.cluster.promoted(deadline).map_err(failed)?;
+        if promoted.iter().any(|node| *node != own) {
+            return Ok(());
+        }
+        log::info!("standing for election again; the last time: {why}");
+        self.cluster.set_scores(&[(own, Some(Score::CANDIDATE))], deadline).map_err(failed)
+    }
+}

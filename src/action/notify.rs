@@ -1,0 +1,56 @@
+//! `notify`: the election before a promotion, the checkpoint before a demotion.
+
+use std::time::Duration;
+
+use super::{Agent, Outcome};
+use crate::ocf::{ExitCode, Moment, Operation};
+use crate::sys::Notes;
+use crate::types::{Role, State};
+
+/// How long a checkpoint before a demotion may take. The server goes on with it afterwards.
+const CHECKPOINT: Duration = Duration::from_secs(30);
+
+impl Agent {
+    /// Pacemaker ignores a notification's failure, so there is none: what went wrong is in the log, and
+    /// `promote` is the guard.
+    pub(super) fn notify(&self) -> Outcome {
+        match self.request.notification.event {
+            Some((Moment::Pre, Operation::Promote)) => self.hold_election(),
+            Some((Moment::Post, Operation::Promote)) => self.forget(|notes| {
+                notes.undecided_since_ms = None;
+                notes.withdrawn = None;
+            }),
+            Some((Moment::Pre, Operation::Demote)) => self.checkpoint_before_demotion(),
+            // A receiver that was a stranger may be a node now.
+            Some((Moment::Post, Operation::Start)) => self.forget(|notes| notes.ignored.clear()),
+            Some((Moment::Pre, Operation::Start | Operation::Stop))
+            | Some((Moment::Post, Operation::Stop | Operation::Demote))
+            | None => {}
+        }
+        Ok(ExitCode::Success)
+    }
+
+    fn forget(&self, change: impl FnOnce(&mut Notes)) {
+        let path = self.notes_path();
+        let before = Notes::load(&path);
+        let mut notes = before.clone();
+        change(&mut notes);
+        notes.save(&path, &before);
+    }
+
+    /// A checkpoint while the primary still serves makes the one of its shutdown short.
+    fn checkpoint_before_demotion(&self) {
+        let own = self.own_name().ok();
+        if !own.is_some_and(|own| self.request.notification.demote.contains(&own)) {
+            return;
+        }
+        let found = self.instance.observe(self.deadline.at_most(Duration::from_secs(2)));
+        let (State::Running(Role::Primary), Some(session)) = (found.state, found.session) else { return };
+        drop(session);
+        let deadline = self.deadline.at_most(CHECKPOINT);
+        let session = self.instance.connect(self.instance.pid_file().as_ref(), deadline);
+        if let Err(error) = session.and_then(|session| session.checkpoint(deadline)) {
+            log::warn!("no checkpoint before the demotion: {error}; the shutdown may take longer");
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! `promote`: the last guard of the election, then the promotion itself.
+
+use std::time::Duration;
+
+use super::start::Check;
+use super::{Agent, Outcome};
+use crate::instance::{Launched, Session};
+use crate::ocf::{ExitCode, Failure};
+use crate::policy::promote::{Step, next};
+use crate::sys::{Deadline, Pace};
+
+impl Agent {
+    pub(super) fn promote(&self) -> Outcome {
+        let mut launched: Option<Launched> = None;
+        let mut pace = Pace::up_to(Duration::from_millis(25));
+        loop {
+            let found = self.instance.observe(self.deadline.at_most(Duration::from_secs(2)));
+            let waits_for = match (next(&found.state), found.session) {
+                (Step::Done, _) => return Ok(ExitCode::Success),
+                (Step::Elect, Some(session)) => return self.elect_and_promote(&session),
+                (Step::Elect, None) => format!("the standby cannot be asked for its position: {:?}", found.state),
+                (Step::Start(step), _) => self.take_step(step, Check::Nothing, &mut launched)?,
+            };
+            if !pace.step(self.deadline) {
+                return Err(self.out_of_time(&waits_for));
+            }
+        }
+    }
+
+    fn elect_and_promote(&self, session: &Session) -> Outcome {
+        if self.in_cluster() {
+            self.confirm_election(session)?;
+        } else {
+            log::warn!("promoting without an election: Pacemaker does not run this resource as a promotable clone");
+        }
+        // A promotion that an earlier, interrupted action began may end in this very moment: then pg_ctl
+        // refuses, and only the server's own answer counts.
+        let ordered = self.instance.promote(self.deadline);
+        // The question is answered. Withdrawing it costs nothing while the server promotes itself.
+        let withdrawn = self.in_cluster().then(|| self.cluster.begin_publishing(None));
+        self.await_primary(session, ordered)?;
+        if let Some(Err(error)) =
+            withdrawn.map(|r| r.and_then(|r| Ok(r.finish(Deadline::after(Duration::from_secs(1)))?)))
+        {
+            log::warn!("cannot withdraw the question of the election: {error}");
+        }
+        log::info!("promoted, the server takes writes");
+        Ok(ExitCode::Success)
+    }
+
+    /// Asks the server itself until it says that it is out of recovery. The connection outlives the
+    /// promotion.
+    fn await_primary(&self, session: &Session, ordered: Result<(), Failure>) -> Result<(), Failure> {
+        let mut pace = Pace::up_to(Duration::from_millis(15));
+        loop {
+            match session.is_in_recovery(self.deadline) {
+                Ok(false) => return Ok(()),
+                Ok(true) => ordered.clone()?,
+                Err(error) => {
+                    return Err(Failure::generic(format!("the server failed while it was promoted: {error}")));
+                }
+            }
+            if !pace.step(self.deadline) {
+                return Err(
+                    self.out_of_time("the server is told to promote and is still in recovery, probably replaying")
+                );
+            }
+        }
+    }
+}

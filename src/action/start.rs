@@ -1,0 +1,137 @@
+//! `start`: the instance runs as a standby, whatever it was.
+
+use std::time::Duration;
+
+use super::{Agent, Outcome};
+use crate::instance::Launched;
+use crate::ocf::{ExitCode, Failure};
+use crate::policy::start::{self, Step};
+use crate::sys::{Deadline, Pace};
+use crate::types::{Score, State};
+
+/// How long one look at a live server may take before the agent looks again.
+const ONE_LOOK: Duration = Duration::from_secs(2);
+
+/// Whether the configuration is checked before the server is started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Check {
+    /// For `start`: refuse a server that could not do its part.
+    Configuration,
+    /// For `demote` and `promote`: a slip in the configuration must not keep a server down that was
+    /// running a moment ago.
+    Nothing,
+}
+
+impl Agent {
+    pub(super) fn start(&self) -> Outcome {
+        self.become_standby(Check::Configuration)?;
+        if self.in_cluster() {
+            self.stand_if_nobody_is_promoted();
+        }
+        Ok(ExitCode::Success)
+    }
+
+    /// Goes through the steps of [`start::next`] until the instance is a standby that answers.
+    pub(super) fn become_standby(&self, check: Check) -> Result<(), Failure> {
+        let mut launched = None;
+        let mut pace = Pace::up_to(Duration::from_millis(25));
+        loop {
+            let state = self.instance.observe(self.deadline.at_most(ONE_LOOK)).state;
+            let step = start::next(&state);
+            if step == Step::Done {
+                return Ok(());
+            }
+            let waits_for = self.take_step(step, check, &mut launched)?;
+            if !pace.step(self.deadline) {
+                return Err(self.out_of_time(&waits_for));
+            }
+        }
+    }
+
+    /// Takes one step and says what is waited for next.
+    pub(super) fn take_step(
+        &self,
+        step: Step,
+        check: Check,
+        launched: &mut Option<Launched>,
+    ) -> Result<String, Failure> {
+        match step {
+            Step::Done => Ok(String::new()),
+            Step::Wait(what) => Ok(what),
+            Step::RefuseAbsent(what) => Err(Failure::new(ExitCode::NotInstalled, what)),
+            Step::RefusePrimary => Err(Failure::generic(
+                "the instance already runs as a primary, and start only makes standbys; stop it, then let the cluster start it",
+            )),
+            Step::EndOrphans => {
+                self.instance.end_orphans(self.deadline).map_err(|e| Failure::generic(e.to_string()))?;
+                Ok("ending the processes of a dead postmaster".to_owned())
+            }
+            Step::Launch => self.launch_once(check, launched),
+        }
+    }
+
+    /// A server that was launched by this action and ended is not launched again: its own words are the
+    /// reason.
+    fn launch_once(&self, check: Check, launched: &mut Option<Launched>) -> Result<String, Failure> {
+        let waiting = Ok("the server was started and has not answered yet".to_owned());
+        if let Some(server) = launched {
+            let Some(status) = server.ended() else { return waiting };
+            let (words, log) = (server.last_words(), self.instance.log_file().display());
+            return Err(Failure::generic(format!("the server ended while it started ({status}): {words}; see {log}")));
+        }
+        if check == Check::Configuration {
+            self.refuse_bad_configuration()?;
+        }
+        let files = self.instance.write_standby_signal(self.deadline);
+        let files = files.and_then(|()| self.instance.remove_stale_pid_file(self.deadline));
+        files.map_err(|e| Failure::generic(e.to_string()))?;
+        let log = self.instance.log_file().display();
+        log::info!("starting the server as a standby; its output until the logging collector runs goes to {log}");
+        *launched = Some(self.instance.launch().map_err(|e| Failure::generic(e.to_string()))?);
+        waiting
+    }
+
+    pub(super) fn out_of_time(&self, waits_for: &str) -> Failure {
+        let ms = self.request.meta.timeout.as_millis();
+        Failure::generic(format!(
+            "not done within the action's timeout of {ms} ms: {waits_for}; raise the timeout if that is normal here"
+        ))
+    }
+
+    /// Without a promoted instance nobody judges the standbys, so each is a candidate and the election
+    /// decides. With one, a score from earlier is out of date: the primary will give a new one. A
+    /// failure is a warning: the instance runs.
+    fn stand_if_nobody_is_promoted(&self) {
+        let deadline = self.deadline.at_most(Duration::from_secs(8));
+        // The node speaks for itself from now on; what it left as a primary is history.
+        let withdrawn = self.cluster.begin_publishing(None);
+        if let Err(error) = self.update_own_score(deadline) {
+            log::warn!("cannot set this node's promotion score: {error}; a primary's monitor will set it");
+        }
+        if let Err(error) =
+            withdrawn.map_err(|e| e.to_string()).and_then(|r| r.finish(deadline).map_err(|e| e.to_string()))
+        {
+            log::warn!("cannot withdraw the position that this node left when it stopped: {error}");
+        }
+    }
+
+    fn update_own_score(&self, deadline: Deadline) -> Result<(), Failure> {
+        let failed = |e: crate::cluster::ClusterError| Failure::generic(e.to_string());
+        let own = self.own_name()?;
+        let promoted = self.cluster.promoted(deadline).map_err(failed)?;
+        let elsewhere = promoted.iter().any(|node| *node != own);
+        let scores = self.cluster.scores(deadline).map_err(failed)?;
+        let wanted = match scores.get(&own) {
+            Some(_) if elsewhere => None,
+            None if elsewhere => return Ok(()),
+            Some(score) if score.allows_promotion() => return Ok(()),
+            _ => Some(Score::CANDIDATE),
+        };
+        self.cluster.set_scores(&[(own, wanted)], deadline).map_err(failed)
+    }
+
+    /// The state, looked at with the patience of one look.
+    pub(super) fn state(&self) -> State {
+        self.instance.observe(self.deadline.at_most(ONE_LOOK)).state
+    }
+}

@@ -1,0 +1,102 @@
+//! Starting the server process.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, ExitStatus, Stdio};
+
+use nix::libc;
+
+use super::{Instance, words};
+use crate::sys::{IdentityError, Program, ProgramError};
+
+/// Why the server was not started.
+#[derive(Debug, thiserror::Error)]
+pub enum LaunchError {
+    /// The owner is unknown.
+    #[error(transparent)]
+    Owner(#[from] IdentityError),
+    /// `start_opts` cannot be split into words.
+    #[error("parameter start_opts has a quote that is not closed; close it")]
+    Options,
+    /// The log file cannot be opened.
+    #[error("cannot open {file}: {cause}")]
+    Log {
+        /// The file.
+        file: String,
+        /// What the system said.
+        cause: io::Error,
+    },
+    /// The program cannot be executed.
+    #[error(transparent)]
+    Program(#[from] ProgramError),
+}
+
+/// A server that was started by this action.
+#[derive(Debug)]
+pub struct Launched {
+    child: Child,
+    log: File,
+    log_begin: u64,
+}
+
+impl Launched {
+    /// How the postmaster ended, if it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().ok().flatten()
+    }
+
+    /// The last complaint that the server wrote before its logging collector took over.
+    #[must_use]
+    pub fn last_words(&mut self) -> String {
+        let mut text = Vec::new();
+        let _ = self.log.seek(SeekFrom::Start(self.log_begin));
+        let _ = (&self.log).take(1 << 20).read_to_end(&mut text);
+        let text = String::from_utf8_lossy(&text).into_owned();
+        let complaint = |line: &&str| ["FATAL", "PANIC", "ERROR"].iter().any(|word| line.contains(word));
+        let line = text.lines().rev().find(complaint).or_else(|| text.lines().next_back());
+        line.unwrap_or("it wrote nothing").trim().chars().take(300).collect()
+    }
+}
+
+impl Instance {
+    /// Starts the postmaster in a session of its own, so that it survives the end of the agent's process
+    /// group, and returns at once. Its output goes to [`Instance::log_file`], which is root's.
+    ///
+    /// # Errors
+    /// When the program or the log file cannot be used.
+    pub fn launch(&self) -> Result<Launched, LaunchError> {
+        let owner = self.owner()?;
+        let options = words::split(&self.parameters.start_opts).ok_or(LaunchError::Options)?;
+        let log =
+            self.open_log().map_err(|cause| LaunchError::Log { file: self.log_file.display().to_string(), cause })?;
+        let io = |cause| LaunchError::Log { file: self.log_file.display().to_string(), cause };
+        let log_begin = log.metadata().map_err(io)?.len();
+        let program = Program::new(self.program("postgres")).owned_by(&owner);
+        let program = program.arg("-D").arg(&self.parameters.pgdata).args(options);
+        let mut command = program.command();
+        command.stdin(Stdio::null());
+        command.stdout(log.try_clone().map_err(io)?).stderr(log.try_clone().map_err(io)?);
+        // SAFETY: the closure runs in the forked child before exec, makes two system calls and
+        // allocates nothing.
+        unsafe { command.pre_exec(leave_session) };
+        let child = command.spawn().map_err(|cause| program.not_started(cause))?;
+        Ok(Launched { child, log, log_begin })
+    }
+
+    fn open_log(&self) -> io::Result<File> {
+        if let Some(directory) = self.log_file.parent() {
+            fs::create_dir_all(directory)?;
+        }
+        let mut options = OpenOptions::new();
+        options.read(true).append(true).create(true).mode(0o640).custom_flags(libc::O_NOFOLLOW);
+        options.open(&self.log_file)
+    }
+}
+
+/// PostgreSQL wants files that nobody else can read (`pg_ctl` sets the same mask).
+fn leave_session() -> io::Result<()> {
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
+    nix::unistd::setsid().map(drop).map_err(io::Error::from)
+}

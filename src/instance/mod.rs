@@ -1,0 +1,103 @@
+//! The local PostgreSQL: facts read from it, orders given to it. It knows nothing of the cluster.
+
+mod control;
+mod launch;
+mod observe;
+mod pidfile;
+mod position;
+mod processes;
+mod session;
+mod settings;
+mod shutdown;
+mod signal_file;
+mod standbys;
+mod words;
+
+use std::path::{Path, PathBuf};
+
+pub use control::{ControlData, ControlError};
+pub use launch::{LaunchError, Launched};
+pub use observe::Observation;
+pub use pidfile::{PidFile, PostmasterStatus};
+pub use session::{Session, SqlError};
+pub use settings::SettingsError;
+pub use shutdown::{EndError, Ending};
+pub use signal_file::SignalFileError;
+pub use standbys::Receiver;
+
+use crate::ocf::{Failure, Parameters};
+use crate::sys::{Deadline, IdentityError, Owner, Program};
+
+/// The instance as the parameters describe it.
+#[derive(Clone, Debug)]
+pub struct Instance {
+    parameters: Parameters,
+    log_file: PathBuf,
+}
+
+impl Instance {
+    /// The instance of this resource. Nothing is looked at yet.
+    #[must_use]
+    pub fn new(parameters: &Parameters, resource: &str) -> Self {
+        let log_file = Path::new("/var/log/pgbaton").join(format!("{resource}.log"));
+        Instance { parameters: parameters.clone(), log_file }
+    }
+
+    /// The data directory.
+    #[must_use]
+    pub fn data_directory(&self) -> &Path {
+        self.parameters.data_directory()
+    }
+
+    /// Where the server's output goes until its logging collector runs.
+    #[must_use]
+    pub fn log_file(&self) -> &Path {
+        &self.log_file
+    }
+
+    /// The user that owns the instance.
+    ///
+    /// # Errors
+    /// When there is no such user.
+    pub fn owner(&self) -> Result<Owner, IdentityError> {
+        Owner::lookup(&self.parameters.system_user)
+    }
+
+    /// The path of one of PostgreSQL's programs.
+    #[must_use]
+    pub fn program(&self, name: &str) -> PathBuf {
+        self.parameters.bindir.join(name)
+    }
+
+    /// What is missing on this node, if anything: the data directory, or a program.
+    #[must_use]
+    pub fn missing(&self) -> Option<String> {
+        let data = self.data_directory();
+        if !data.join("PG_VERSION").is_file() {
+            let data = data.display();
+            return Some(format!(
+                "{data} is not a data directory: it has no PG_VERSION; mount it, or correct pgdata or datadir"
+            ));
+        }
+        let programs = ["postgres", "pg_ctl", "pg_controldata"];
+        let missing = programs.iter().map(|name| self.program(name)).find(|path| !path.is_file())?;
+        Some(format!("{} is missing; install PostgreSQL's server, or correct bindir", missing.display()))
+    }
+
+    /// Whether any server process of the data directory is alive.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        self.postmaster().is_some() || !processes::Processes::of(self.data_directory()).all().is_empty()
+    }
+
+    /// Tells the server to leave recovery, and does not wait for that.
+    ///
+    /// # Errors
+    /// When `pg_ctl` cannot be run or refuses.
+    pub fn promote(&self, deadline: Deadline) -> Result<(), Failure> {
+        let owner = self.owner().map_err(|e| Failure::generic(e.to_string()))?;
+        let program = Program::new(self.program("pg_ctl")).owned_by(&owner);
+        let program = program.args(["promote", "--no-wait", "--silent", "-D"]).arg(self.data_directory());
+        program.run(deadline).map(drop).map_err(|e| Failure::generic(format!("cannot promote: {e}")))
+    }
+}

@@ -1,0 +1,118 @@
+//! The two files that the agent touches in the data directory, both with the owner's rights only: root
+//! must not be led anywhere by a link in a directory that is not root's.
+//!
+//! `standby.signal`: its presence is what makes a starting server a standby. `postmaster.pid`: left over
+//! from a crash, it keeps the server from starting when its process id now belongs to somebody else.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+
+use nix::libc;
+
+use super::Instance;
+use crate::sys::{Deadline, IdentityError};
+
+/// Why a file is not as it has to be before a start.
+#[derive(Debug, thiserror::Error)]
+pub enum SignalFileError {
+    /// The owner is unknown.
+    #[error(transparent)]
+    Owner(#[from] IdentityError),
+    /// Something else has the name.
+    #[error("{0} is not a regular file, somebody else made it; remove it")]
+    Foreign(PathBuf),
+    /// The file cannot be made or removed.
+    #[error("cannot create or remove {path}: {cause}")]
+    Access {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        cause: io::Error,
+    },
+    /// The file system did not answer.
+    #[error("creating or removing {0} took too long; is the file system stuck?")]
+    Timeout(PathBuf),
+}
+
+impl Instance {
+    /// Makes `standby.signal` and sees to it that it is on disk.
+    ///
+    /// # Errors
+    /// When the file is not there in the end.
+    pub fn write_standby_signal(&self, deadline: Deadline) -> Result<(), SignalFileError> {
+        self.as_owner("standby.signal", create, deadline)
+    }
+
+    /// Removes a `postmaster.pid` that no server of this data directory wrote, if it names a live process.
+    /// The caller has found no server process. PostgreSQL itself overwrites a file whose process is gone,
+    /// and refuses to start when the id is in use: by another program since a reboot, or by a postmaster
+    /// that was killed and not yet reaped.
+    ///
+    /// # Errors
+    /// When the file is in the way and cannot be removed.
+    pub fn remove_stale_pid_file(&self, deadline: Deadline) -> Result<(), SignalFileError> {
+        let Some(pid) = self.pid_file().and_then(|file| file.pid) else { return Ok(()) };
+        if !Path::new(&format!("/proc/{pid}")).exists() || self.is_running() {
+            return Ok(());
+        }
+        log::warn!("removing postmaster.pid: process {pid} is no server of {}", self.data_directory().display());
+        self.as_owner("postmaster.pid", |directory| std::fs::remove_file(directory.join("postmaster.pid")), deadline)
+    }
+
+    fn as_owner(
+        &self,
+        name: &str,
+        work: impl FnOnce(&Path) -> io::Result<()> + Send + 'static,
+        deadline: Deadline,
+    ) -> Result<(), SignalFileError> {
+        let directory = self.data_directory().to_owned();
+        let path = directory.join(name);
+        let (sender, done) = mpsc::channel();
+        let work = move |became: io::Result<()>| drop(sender.send(became.and_then(|()| work(&directory))));
+        let failed = |cause| SignalFileError::Access { path: path.clone(), cause };
+        self.owner()?.spawn_thread(work).map_err(failed)?;
+        match done.recv_timeout(deadline.remaining()) {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(cause)) if cause.kind() == ErrorKind::InvalidInput => Err(SignalFileError::Foreign(path)),
+            Ok(Err(cause)) => Err(failed(cause)),
+            Err(_) => Err(SignalFileError::Timeout(path)),
+        }
+    }
+}
+
+/// The file is empty, so there is no half-written state. A link with its name, even a dangling one,
+/// is refused: PostgreSQL would not see a dangling link and would start as a primary.
+fn create(directory: &Path) -> io::Result<()> {
+    let path = directory.join("standby.signal");
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true).mode(0o600).custom_flags(libc::O_NOFOLLOW);
+    match options.open(&path) {
+        Ok(file) => file.sync_all()?,
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            if !fs::symlink_metadata(&path)?.is_file() {
+                return Err(ErrorKind::InvalidInput.into());
+            }
+        }
+        Err(error) => return Err(error),
+    }
+    File::open(directory)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_is_made_once_and_a_link_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        create(directory.path()).unwrap();
+        create(directory.path()).unwrap();
+        let path = directory.path().join("standby.signal");
+        fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink("/tmp/elsewhere", &path).unwrap();
+        assert_eq!(create(directory.path()).unwrap_err().kind(), ErrorKind::InvalidInput);
+    }
+}

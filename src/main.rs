@@ -1,0 +1,43 @@
+//! The executable: `pgbaton ocf ACTION` for Pacemaker, anything else for people.
+
+use clap::Parser;
+use pgbaton::ocf::{Environment, Failure};
+use pgbaton::operator::{Command, CommandLine};
+use pgbaton::{action, sys};
+
+fn main() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map_or(String::new(), |at| format!(" at {}:{}", at.file(), at.line()));
+        Failure::generic(format!("internal error{place}, please report it: {panic}")).report();
+        std::process::exit(1);
+    }));
+    std::process::exit(exit_code());
+}
+
+/// The OCF side is parsed by hand: an unknown action must exit 3, and clap's usage errors exit 2, which
+/// Pacemaker reads as "wrong arguments".
+fn exit_code() -> i32 {
+    let mut arguments = std::env::args_os().skip(1);
+    if arguments.next().is_some_and(|word| word == "ocf") {
+        let word = arguments.next().unwrap_or_default();
+        return ocf(&word.to_string_lossy());
+    }
+    match CommandLine::parse().command {
+        Command::Ocf { action } => ocf(&action),
+    }
+}
+
+fn ocf(word: &str) -> i32 {
+    match action::run(word, &Environment::of_this_process()) {
+        Ok(code) => {
+            sys::flush_log();
+            code.number()
+        }
+        Err(failure) => {
+            log::error!("{word} failed: {failure}");
+            sys::flush_log();
+            failure.report();
+            failure.code().number()
+        }
+    }
+}

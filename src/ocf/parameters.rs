@@ -1,0 +1,151 @@
+//! The resource's parameters.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::{Environment, ExitCode, Failure};
+
+/// The parameters with their defaults. Those that could be malformed are kept as text and read where
+/// they are needed, so that a slip in one of them cannot stop an action that does not need it.
+#[derive(Clone, Debug)]
+pub struct Parameters {
+    /// The operating system user that owns the instance.
+    pub system_user: String,
+    /// The directory of PostgreSQL's programs.
+    pub bindir: PathBuf,
+    /// What `postgres -D` gets.
+    pub pgdata: PathBuf,
+    /// The data directory, when it is another than `pgdata`.
+    pub datadir: Option<PathBuf>,
+    /// The directory of the Unix socket, or a host.
+    pub pghost: String,
+    /// Additional options for the server.
+    pub start_opts: String,
+    /// The role for the agent's SQL.
+    pub pguser: String,
+    /// The database for the agent's SQL.
+    pub pgdatabase: String,
+    /// PAF's deprecated parameter, when it is set.
+    pub recovery_template: Option<String>,
+    pgport: String,
+    maxlag: String,
+    election_timeout: String,
+}
+
+impl Parameters {
+    /// Default of `system_user`.
+    pub const SYSTEM_USER: &str = "postgres";
+    /// Default of `bindir`.
+    pub const BINDIR: &str = "/usr/bin";
+    /// Default of `pgdata`.
+    pub const PGDATA: &str = "/var/lib/pgsql/data";
+    /// Default of `pghost`.
+    pub const PGHOST: &str = "/var/run/postgresql";
+    /// Default of `pgport`.
+    pub const PGPORT: &str = "5432";
+    /// Default of `maxlag`.
+    pub const MAXLAG: &str = "0";
+    /// Default of `pgdatabase`.
+    pub const PGDATABASE: &str = "postgres";
+    /// Default of `election_timeout`.
+    pub const ELECTION_TIMEOUT: &str = "60";
+
+    pub(super) fn read(environment: &Environment) -> Self {
+        let get = |name: &str| environment.get(&format!("OCF_RESKEY_{name}"));
+        let or = |name: &str, default: &str| get(name).unwrap_or(default).to_owned();
+        let system_user = or("system_user", Self::SYSTEM_USER);
+        Parameters {
+            bindir: or("bindir", Self::BINDIR).into(),
+            pgdata: or("pgdata", Self::PGDATA).into(),
+            datadir: get("datadir").map(PathBuf::from),
+            pghost: or("pghost", Self::PGHOST),
+            start_opts: or("start_opts", ""),
+            pguser: or("pguser", &system_user),
+            pgdatabase: or("pgdatabase", Self::PGDATABASE),
+            recovery_template: get("recovery_template").map(str::to_owned),
+            pgport: or("pgport", Self::PGPORT),
+            maxlag: or("maxlag", Self::MAXLAG),
+            election_timeout: or("election_timeout", Self::ELECTION_TIMEOUT),
+            system_user,
+        }
+    }
+
+    /// The data directory itself.
+    #[must_use]
+    pub fn data_directory(&self) -> &std::path::Path {
+        self.datadir.as_deref().unwrap_or(&self.pgdata)
+    }
+
+    /// The server's port.
+    ///
+    /// # Errors
+    /// When the text is no port.
+    pub fn pgport(&self) -> Result<u16, Failure> {
+        let port = self.pgport.parse().ok().filter(|port| *port > 0);
+        port.ok_or_else(|| malformed("pgport", &self.pgport, "a number from 1 to 65535"))
+    }
+
+    /// How many bytes a standby may lag behind and still be promoted; `None` is without a limit.
+    ///
+    /// # Errors
+    /// When the text is no number.
+    pub fn maxlag(&self) -> Result<Option<u64>, Failure> {
+        let bytes: Result<u64, _> = self.maxlag.parse();
+        let bytes = bytes.map_err(|_| malformed("maxlag", &self.maxlag, "a number of bytes, 0 for no limit"))?;
+        Ok((bytes > 0).then_some(bytes))
+    }
+
+    /// How long an election waits for a node that cannot tell its position.
+    ///
+    /// # Errors
+    /// When the text is no number of seconds.
+    pub fn election_timeout(&self) -> Result<Duration, Failure> {
+        let text = self.election_timeout.trim_end_matches('s');
+        let seconds = text.parse::<u32>().ok().filter(|s| *s > 0);
+        let expected = "a number of seconds, for instance 60";
+        let seconds = seconds.ok_or_else(|| malformed("election_timeout", &self.election_timeout, expected))?;
+        Ok(Duration::from_secs(seconds.into()))
+    }
+}
+
+fn malformed(name: &str, value: &str, expected: &str) -> Failure {
+    let value: String = value.chars().take(40).flat_map(char::escape_default).collect();
+    Failure::new(ExitCode::Arguments, format!("parameter {name} is '{value}'; it must be {expected}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_those_of_paf() {
+        let parameters = Parameters::read(&Environment::default());
+        assert_eq!(parameters.system_user, "postgres");
+        assert_eq!(parameters.pguser, "postgres");
+        assert_eq!(parameters.data_directory(), PathBuf::from("/var/lib/pgsql/data"));
+        assert_eq!(parameters.pgport(), Ok(5432));
+        assert_eq!(parameters.maxlag(), Ok(None));
+        assert_eq!(parameters.election_timeout(), Ok(Duration::from_secs(60)));
+    }
+
+    #[test]
+    fn a_malformed_number_is_named_with_its_cure() {
+        let long = "1".repeat(10_000);
+        for text in ["0", "-1", "65536", "5432;id", "5432\n", &long, "$(id)"] {
+            let text = if text == "5432\n" { "54\n32" } else { text };
+            let parameters = Parameters::read(&Environment::from([("OCF_RESKEY_pgport", text)]));
+            let failure = parameters.pgport().unwrap_err();
+            let reason = failure.to_string();
+            assert!(reason.contains("pgport") && reason.contains("65535") && reason.len() < 400, "{reason}");
+            assert_eq!(failure.code(), ExitCode::Arguments);
+        }
+    }
+
+    #[test]
+    fn the_agents_role_follows_the_system_user() {
+        let user = [("OCF_RESKEY_system_user", "pg")];
+        assert_eq!(Parameters::read(&Environment::from(user)).pguser, "pg");
+        let both = [("OCF_RESKEY_system_user", "pg"), ("OCF_RESKEY_pguser", "monitor")];
+        assert_eq!(Parameters::read(&Environment::from(both)).pguser, "monitor");
+    }
+}

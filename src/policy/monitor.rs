@@ -1,0 +1,99 @@
+//! What does Pacemaker have to know?
+//!
+//! | the instance is | answer |
+//! |---|---|
+//! | standby | 0 |
+//! | primary | 8 |
+//! | refuses the agent (too many clients, ...) | 0 or 8 by its files, with a warning: it is alive |
+//! | stopped or crashed | 7 |
+//! | dead postmaster, server processes left | 1, as a primary 9: never 7, they may still write |
+//! | starting, stopping | look again for a little while, then 1 |
+//! | alive and silent | 1, as a primary 9 |
+//! | missing | 7 to a probe, else 5 |
+
+use crate::ocf::ExitCode;
+use crate::types::{Role, State};
+
+/// What `monitor` answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// It runs in this role.
+    Running(Role),
+    /// It runs in this role and something is worth a warning.
+    RunningWithWarning(Role, String),
+    /// No server process runs.
+    NotRunning,
+    /// The state will change by itself: look again for a little while, then fail with the text.
+    LookAgain(String),
+    /// It failed.
+    Failed(ExitCode, String),
+}
+
+/// The answer that follows from the state.
+#[must_use]
+pub fn answer(state: &State, probe: bool) -> Answer {
+    match state {
+        State::Running(role) => Answer::Running(*role),
+        State::Restricted { role, why } => Answer::RunningWithWarning(*role, why.clone()),
+        State::Stopped => Answer::NotRunning,
+        State::Absent(_) if probe => Answer::NotRunning,
+        State::Absent(what) => Answer::Failed(ExitCode::NotInstalled, what.clone()),
+        State::Starting => {
+            Answer::LookAgain("the server is starting or recovering and takes no connections".to_owned())
+        }
+        State::Stopping => Answer::LookAgain("the server is shutting down".to_owned()),
+        State::Orphaned { was } => {
+            let reason = "the postmaster is dead and server processes of the data directory still run; stop ends them";
+            Answer::Failed(failed(*was), reason.to_owned())
+        }
+        State::Silent { was, why } => {
+            let reason = format!("the server is alive and does not answer: {why}; was {was}");
+            Answer::Failed(failed(*was), reason)
+        }
+    }
+}
+
+fn failed(was: Role) -> ExitCode {
+    match was {
+        Role::Primary => ExitCode::FailedPromoted,
+        Role::Standby => ExitCode::Generic,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn code(state: &State, probe: bool) -> Option<ExitCode> {
+        match answer(state, probe) {
+            Answer::Running(Role::Standby) | Answer::RunningWithWarning(Role::Standby, _) => Some(ExitCode::Success),
+            Answer::Running(Role::Primary) | Answer::RunningWithWarning(Role::Primary, _) => {
+                Some(ExitCode::RunningPromoted)
+            }
+            Answer::NotRunning => Some(ExitCode::NotRunning),
+            Answer::LookAgain(_) => None,
+            Answer::Failed(code, _) => Some(code),
+        }
+    }
+
+    #[test]
+    fn every_state_has_its_code() {
+        let restricted = |role| State::Restricted { role, why: "too many clients".to_owned() };
+        let silent = |was| State::Silent { was, why: String::new() };
+        for probe in [false, true] {
+            assert_eq!(code(&State::Running(Role::Standby), probe), Some(ExitCode::Success));
+            assert_eq!(code(&State::Running(Role::Primary), probe), Some(ExitCode::RunningPromoted));
+            assert_eq!(code(&restricted(Role::Standby), probe), Some(ExitCode::Success));
+            assert_eq!(code(&restricted(Role::Primary), probe), Some(ExitCode::RunningPromoted));
+            assert_eq!(code(&State::Stopped, probe), Some(ExitCode::NotRunning));
+            assert_eq!(code(&State::Orphaned { was: Role::Standby }, probe), Some(ExitCode::Generic));
+            assert_eq!(code(&State::Orphaned { was: Role::Primary }, probe), Some(ExitCode::FailedPromoted));
+            assert_eq!(code(&silent(Role::Standby), probe), Some(ExitCode::Generic));
+            assert_eq!(code(&silent(Role::Primary), probe), Some(ExitCode::FailedPromoted));
+            assert_eq!(code(&State::Starting, probe), None);
+            assert_eq!(code(&State::Stopping, probe), None);
+        }
+        assert_eq!(code(&State::Absent(String::new()), true), Some(ExitCode::NotRunning));
+        assert_eq!(code(&State::Absent(String::new()), false), Some(ExitCode::NotInstalled));
+    }
+}

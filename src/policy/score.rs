@@ -1,0 +1,287 @@
+//! Which promotion score does each node get from the primary?
+//!
+//! | the node | score |
+//! |---|---|
+//! | the primary itself | above all |
+//! | connected, position known, within `maxlag` | 1000, 990, 980 ... by position |
+//! | state `startup` or `backup`, position unknown, or beyond `maxlag` | none |
+//! | not connected for the first time | kept, but ranked behind the connected ones |
+//! | not connected at two monitors in a row | none |
+//!
+//! The scores are hints: the election decides. Two consequences. Scores that are right but for a small
+//! difference of positions stay as they are, because each change starts a transition. And a standby is
+//! not struck off by a single look: right after a promotion no standby has reconnected yet, and a
+//! cluster whose new primary dies then must still find a candidate.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::types::{Lsn, NodeName, Score};
+
+/// A WAL receiver that is connected to the primary, as `pg_stat_replication` tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Connected {
+    /// Its `application_name`.
+    pub name: NodeName,
+    /// `startup`, `catchup`, `streaming`, `backup`, `stopping`.
+    pub state: String,
+    /// What it has flushed to disk.
+    pub flushed: Option<Lsn>,
+}
+
+/// What the primary knows when it judges its standbys.
+#[derive(Clone, Debug)]
+pub struct View<'a> {
+    /// The primary's own node.
+    pub own: &'a NodeName,
+    /// The end of the primary's WAL.
+    pub end: Lsn,
+    /// Connected receivers that are cluster nodes.
+    pub connected: &'a [Connected],
+    /// The scores as they are.
+    pub scores: &'a BTreeMap<NodeName, Score>,
+    /// The nodes that the last monitor did not find connected.
+    pub missing_before: &'a BTreeSet<NodeName>,
+    /// Bytes of lag that exclude a standby.
+    pub maxlag: Option<u64>,
+}
+
+/// What is to be written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// Scores to set, or to remove.
+    pub changes: Vec<(NodeName, Option<Score>)>,
+    /// Nodes with a score that are not connected now.
+    pub missing: BTreeSet<NodeName>,
+}
+
+/// Positions that differ by less do not change an existing order: one WAL segment of the usual size.
+const TOLERANCE: u64 = 16 * 1024 * 1024;
+
+/// The changes that make the scores right.
+#[must_use]
+pub fn plan(view: &View<'_>) -> Plan {
+    let eligible = eligible(view);
+    let missing = missing(view);
+    let spared: Vec<_> = missing.iter().filter(|node| !view.missing_before.contains(*node)).collect();
+    let wanted = if is_in_order(view, &eligible, &spared) {
+        view.scores.iter().filter(|(n, _)| eligible.contains_key(n) || spared.contains(n)).map(keep).collect()
+    } else {
+        ranked(&eligible, &spared)
+    };
+    Plan { changes: changes(view, wanted), missing }
+}
+
+fn keep((node, score): (&NodeName, &Score)) -> (NodeName, Score) {
+    (node.clone(), *score)
+}
+
+/// The standbys that may be promoted, with what they have.
+fn eligible(view: &View<'_>) -> BTreeMap<NodeName, Lsn> {
+    let mut eligible = BTreeMap::new();
+    for standby in view.connected.iter().filter(|s| s.name != *view.own) {
+        let Some(flushed) = standby.flushed else { continue };
+        let usable = !matches!(standby.state.as_str(), "startup" | "backup" | "stopping");
+        let near = view.maxlag.is_none_or(|limit| view.end.bytes_beyond(flushed) <= limit);
+        if usable && near {
+            let best = eligible.entry(standby.name.clone()).or_insert(flushed);
+            *best = (*best).max(flushed);
+        }
+    }
+    eligible
+}
+
+/// Nodes that could be promoted by their score and have no connection at all. One that is connected
+/// and unfit is not missing: it loses its score at once.
+fn missing(view: &View<'_>) -> BTreeSet<NodeName> {
+    let connected = |node: &NodeName| view.connected.iter().any(|standby| standby.name == *node);
+    let promotable = view.scores.iter().filter(|(node, score)| *node != view.own && score.allows_promotion());
+    promotable.map(|(node, _)| node).filter(|node| !connected(node)).cloned().collect()
+}
+
+/// Whether the present scores already say what they should, but for small differences.
+fn is_in_order(view: &View<'_>, eligible: &BTreeMap<NodeName, Lsn>, spared: &[&NodeName]) -> bool {
+    let score = |node: &NodeName| {
+        view.scores.get(node).copied().filter(|s| (Score::of_rank(usize::MAX)..Score::PRIMARY).contains(s))
+    };
+    let fits = |node: &NodeName, at: Lsn| {
+        let Some(own) = score(node) else { return false };
+        let better = eligible.iter().filter(|(_, other)| at.bytes_beyond(**other) > TOLERANCE);
+        better.clone().all(|(other, _)| score(other).is_some_and(|s| s < own))
+    };
+    let distinct: BTreeSet<_> = eligible.keys().filter_map(score).collect();
+    let lowest = distinct.first().copied();
+    distinct.len() == eligible.len()
+        && eligible.iter().all(|(node, at)| fits(node, *at))
+        && spared.iter().all(|node| score(node).is_some_and(|s| lowest.is_none_or(|lowest| s < lowest)))
+}
+
+/// The order by position; nodes that are not connected come last.
+fn ranked(eligible: &BTreeMap<NodeName, Lsn>, spared: &[&NodeName]) -> BTreeMap<NodeName, Score> {
+    let mut order: Vec<_> = eligible.iter().collect();
+    order.sort_by(|a, b| b.1.cmp(a.1).then_with(|| a.0.cmp(b.0)));
+    let nodes = order.into_iter().map(|(node, _)| node).chain(spared.iter().copied());
+    nodes.enumerate().map(|(rank, node)| (node.clone(), Score::of_rank(rank))).collect()
+}
+
+fn changes(view: &View<'_>, mut wanted: BTreeMap<NodeName, Score>) -> Vec<(NodeName, Option<Score>)> {
+    wanted.insert(view.own.clone(), Score::PRIMARY);
+    let gone = view.scores.keys().filter(|node| !wanted.contains_key(*node)).map(|node| (node.clone(), None));
+    let new = wanted.iter().filter(|(node, score)| view.scores.get(*node) != Some(*score));
+    // The primary first: nothing may look better than it while the others change.
+    let mut changes: Vec<_> = new.map(|(node, score)| (node.clone(), Some(*score))).chain(gone).collect();
+    changes.sort_by_key(|(node, _)| node != view.own);
+    changes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const MB: u64 = 1024 * 1024;
+
+    fn node(name: &str) -> NodeName {
+        name.parse().unwrap()
+    }
+
+    fn connected(name: &str, state: &str, flushed: Option<u64>) -> Connected {
+        Connected { name: node(name), state: state.to_owned(), flushed: flushed.map(Lsn) }
+    }
+
+    fn streaming(name: &str, flushed: u64) -> Connected {
+        connected(name, "streaming", Some(flushed))
+    }
+
+    struct Case {
+        connected: Vec<Connected>,
+        scores: BTreeMap<NodeName, Score>,
+        missing_before: BTreeSet<NodeName>,
+        maxlag: Option<u64>,
+    }
+
+    impl Case {
+        fn new(connected: &[Connected], scores: &[(&str, &str)]) -> Self {
+            let scores = scores.iter().map(|(n, s)| (node(n), s.parse().unwrap())).collect();
+            Case { connected: connected.to_vec(), scores, missing_before: BTreeSet::new(), maxlag: None }
+        }
+
+        fn plan(&self) -> Plan {
+            plan(&View {
+                own: &node("srv1"),
+                end: Lsn(1000 * MB),
+                connected: &self.connected,
+                scores: &self.scores,
+                missing_before: &self.missing_before,
+                maxlag: self.maxlag,
+            })
+        }
+
+        fn changes(&self) -> Vec<String> {
+            let text = |score: Option<Score>| score.map_or("none".to_owned(), |s| s.to_string());
+            self.plan().changes.into_iter().map(|(node, score)| format!("{node}={}", text(score))).collect()
+        }
+    }
+
+    #[test]
+    fn standbys_are_ranked_by_position() {
+        let case = Case::new(&[streaming("srv2", 900 * MB), streaming("srv3", 999 * MB)], &[]);
+        assert_eq!(case.changes(), ["srv1=1001", "srv2=990", "srv3=1000"]);
+    }
+
+    #[test]
+    fn nothing_is_written_when_nothing_changed() {
+        let scores = [("srv1", "1001"), ("srv2", "990"), ("srv3", "1000")];
+        let case = Case::new(&[streaming("srv2", 900 * MB), streaming("srv3", 999 * MB)], &scores);
+        assert_eq!(case.plan(), Plan::default());
+    }
+
+    #[test]
+    fn a_small_difference_does_not_turn_the_order_and_a_large_one_does() {
+        let scores = [("srv1", "1001"), ("srv2", "990"), ("srv3", "1000")];
+        let small = Case::new(&[streaming("srv2", 999 * MB), streaming("srv3", 990 * MB)], &scores);
+        assert_eq!(small.changes(), [""; 0]);
+        let large = Case::new(&[streaming("srv2", 999 * MB), streaming("srv3", 900 * MB)], &scores);
+        assert_eq!(large.changes(), ["srv2=1000", "srv3=990"]);
+    }
+
+    #[test]
+    fn unfit_standbys_lose_their_score_at_once() {
+        let scores = [("srv1", "1001"), ("srv2", "1000")];
+        for unfit in [
+            connected("srv2", "startup", Some(MB)),
+            connected("srv2", "backup", Some(MB)),
+            connected("srv2", "streaming", None),
+        ] {
+            assert_eq!(Case::new(&[unfit], &scores).changes(), ["srv2=none"]);
+        }
+    }
+
+    #[test]
+    fn maxlag_excludes_who_is_further_behind() {
+        let mut case = Case::new(&[streaming("srv2", 900 * MB), streaming("srv3", 999 * MB)], &[]);
+        case.maxlag = Some(10 * MB);
+        assert_eq!(case.changes(), ["srv1=1001", "srv3=1000"]);
+    }
+
+    #[test]
+    fn a_standby_is_struck_off_at_the_second_look_only() {
+        let scores = [("srv1", "1001"), ("srv2", "990"), ("srv3", "1000")];
+        let mut case = Case::new(&[streaming("srv3", 999 * MB)], &scores);
+        let first = case.plan();
+        assert_eq!(first, Plan { changes: Vec::new(), missing: [node("srv2")].into() });
+        case.missing_before = first.missing;
+        assert_eq!(case.changes(), ["srv2=none"]);
+    }
+
+    #[test]
+    fn right_after_a_promotion_the_standbys_keep_a_score_below_the_primary() {
+        let scores = [("srv1", "1000"), ("srv2", "1001"), ("srv3", "990")];
+        let case = Case::new(&[], &scores);
+        assert_eq!(case.changes(), ["srv1=1001", "srv2=1000"]);
+        assert_eq!(case.plan().missing, [node("srv2"), node("srv3")].into());
+    }
+
+    #[test]
+    fn one_that_reconnected_is_ranked_before_one_that_has_not() {
+        let scores = [("srv1", "1001"), ("srv2", "1000"), ("srv3", "990")];
+        let case = Case::new(&[streaming("srv3", 999 * MB)], &scores);
+        assert_eq!(case.changes(), ["srv2=990", "srv3=1000"]);
+    }
+
+    #[test]
+    fn a_node_that_an_election_excluded_is_judged_anew() {
+        let scores = [("srv1", "1001"), ("srv2", "-INFINITY")];
+        let case = Case::new(&[streaming("srv2", 999 * MB)], &scores);
+        assert_eq!(case.changes(), ["srv2=1000"]);
+    }
+
+    #[test]
+    fn names_that_are_prefixes_of_each_other_are_different_nodes() {
+        let case = Case::new(&[streaming("srv10", 999 * MB)], &[("srv1", "1001"), ("srv100", "-1")]);
+        assert_eq!(case.changes(), ["srv10=1000", "srv100=none"]);
+    }
+
+    proptest! {
+        /// What was planned, once written, is in order: the next monitor writes nothing.
+        #[test]
+        fn a_plan_is_stable(
+            flushed in proptest::collection::vec(proptest::option::of(0_u64..1000), 0..5),
+            old in proptest::collection::vec(-2_i32..1010, 0..5),
+        ) {
+            let name = |i: usize| format!("srv{}", i + 2);
+            let receivers: Vec<_> = flushed.iter().enumerate()
+                .map(|(i, at)| connected(&name(i), "streaming", at.map(|mb| mb * MB))).collect();
+            let mut case = Case::new(&receivers, &[]);
+            case.scores = old.iter().enumerate().map(|(i, s)| (node(&name(i)), s.to_string().parse().unwrap())).collect();
+            let first = case.plan();
+            for (node, score) in first.changes {
+                match score {
+                    Some(score) => case.scores.insert(node, score),
+                    None => case.scores.remove(&node),
+                };
+            }
+            prop_assert_eq!(case.plan().changes, vec![]);
+            prop_assert!(case.scores.iter().all(|(n, s)| *n == node("srv1") || *s < Score::PRIMARY));
+        }
+    }
+}

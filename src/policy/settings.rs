@@ -1,0 +1,194 @@
+//! Can an instance with these settings take part in the cluster?
+
+use std::collections::BTreeMap;
+
+use crate::types::NodeName;
+
+/// The settings that are asked for, by name.
+pub type Settings = BTreeMap<String, String>;
+
+/// What a start needs: without one of these the instance would not follow a new primary, would not be
+/// recognised, or could not be asked.
+pub const NEEDED_TO_START: [&str; 3] = ["primary_conninfo", "recovery_target_timeline", "hot_standby"];
+
+/// What a promotion needs besides.
+pub const NEEDED_TO_SERVE: [&str; 2] = ["wal_level", "max_wal_senders"];
+
+/// The oldest server that is supported: it is the first with `standby.signal`.
+pub const OLDEST_VERSION: u32 = 12;
+
+/// The complaints, each one a line with the value and the cure. A setting that is not in the map was not
+/// asked for.
+#[must_use]
+pub fn complaints(settings: &Settings, node: &NodeName) -> Vec<String> {
+    let get = |name: &str| settings.get(name).map(String::as_str);
+    let mut complaints = Vec::new();
+    if let Some(conninfo) = get("primary_conninfo") {
+        complaints.extend(complaint_of_conninfo(conninfo, node));
+    }
+    if let Some(value) = get("recovery_target_timeline").filter(|value| *value != "latest") {
+        complaints.push(format!(
+            "recovery_target_timeline is '{}', so the instance would not follow a new primary; set it to 'latest'",
+            shown(value)
+        ));
+    }
+    if let Some(value) = get("hot_standby").filter(|value| *value != "on") {
+        complaints.push(format!(
+            "hot_standby is '{}', so a standby cannot be asked for its position; set it to 'on'",
+            shown(value)
+        ));
+    }
+    if let Some(value) = get("wal_level").filter(|value| !["replica", "logical"].contains(value)) {
+        complaints.push(format!(
+            "wal_level is '{}', so no standby can follow; set it to 'replica' or 'logical'",
+            shown(value)
+        ));
+    }
+    if let Some(value) = get("max_wal_senders").filter(|value| value.parse::<u32>().is_ok_and(|n| n < 2)) {
+        complaints.push(format!(
+            "max_wal_senders is {}; set it to the number of standbys and some for backups, 10 for instance",
+            shown(value)
+        ));
+    }
+    complaints
+}
+
+fn complaint_of_conninfo(conninfo: &str, node: &NodeName) -> Option<String> {
+    if conninfo.is_empty() {
+        return Some(format!(
+            "primary_conninfo is empty; set it to the primary's address with application_name={node}"
+        ));
+    }
+    // The text may hold a password: it is never shown.
+    match application_name(conninfo) {
+        Ok(Some(name)) if name == node.as_str() => None,
+        Ok(Some(name)) => Some(format!(
+            "application_name in primary_conninfo is '{}' and this node is '{node}'; set application_name={node}",
+            shown(&name)
+        )),
+        Ok(None) => Some(format!("primary_conninfo has no application_name; add application_name={node}")),
+        Err(()) => Some(format!("primary_conninfo cannot be parsed; write it as 'host=... application_name={node}'")),
+    }
+}
+
+/// The `application_name` of a connection string, read as libpq reads it.
+fn application_name(conninfo: &str) -> Result<Option<String>, ()> {
+    let config: postgres::Config = conninfo_for_parser(conninfo).parse().map_err(|_| ())?;
+    Ok(config.get_application_name().map(str::to_owned))
+}
+
+/// The parser knows fewer keywords than libpq and refuses the others, so only the pair that matters is
+/// given to it. URIs are parsed as they are, without their other parameters.
+fn conninfo_for_parser(conninfo: &str) -> String {
+    if conninfo.starts_with("postgres://") || conninfo.starts_with("postgresql://") {
+        let name = conninfo.split_once('?').map_or("", |(_, query)| query);
+        let pair = name.split('&').find(|pair| pair.starts_with("application_name="));
+        return format!("postgresql://?{}", pair.unwrap_or_default());
+    }
+    let pairs = pairs(conninfo);
+    let last = pairs.iter().rev().find(|(key, _)| key == "application_name");
+    last.map_or(String::new(), |(key, raw)| format!("{key}={raw}"))
+}
+
+/// Splits `key = 'value' key=value` into keys and raw values, quotes and escapes kept.
+fn pairs(conninfo: &str) -> Vec<(String, String)> {
+    let mut rest = conninfo.trim_start();
+    let mut pairs = Vec::new();
+    while let Some((key, after)) = rest.split_once('=') {
+        let value = after.trim_start();
+        let length = raw_length(value);
+        pairs.push((key.trim().to_owned(), value[..length].to_owned()));
+        rest = value[length..].trim_start();
+    }
+    pairs
+}
+
+/// The length of a raw value: up to its closing quote, or to the next blank.
+fn raw_length(value: &str) -> usize {
+    let quoted = value.starts_with('\'');
+    let mut escaped = false;
+    for (index, c) in value.char_indices().skip(usize::from(quoted)) {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            '\'' if quoted => return index + 1,
+            c if c.is_whitespace() && !quoted => return index,
+            _ => {}
+        }
+    }
+    value.len()
+}
+
+/// A value for a message: short, on one line.
+fn shown(value: &str) -> String {
+    value.chars().take(60).flat_map(char::escape_debug).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn node() -> NodeName {
+        "srv1".parse().unwrap()
+    }
+
+    fn complaints_of(pairs: &[(&str, &str)]) -> Vec<String> {
+        let settings = pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        complaints(&settings, &node())
+    }
+
+    #[test]
+    fn good_settings() {
+        let good = [
+            ("primary_conninfo", "host=10.0.0.1 application_name=srv1"),
+            ("recovery_target_timeline", "latest"),
+            ("hot_standby", "on"),
+            ("wal_level", "logical"),
+            ("max_wal_senders", "10"),
+        ];
+        assert_eq!(complaints_of(&good), [""; 0]);
+    }
+
+    #[test]
+    fn the_application_name_is_read_as_libpq_does() {
+        for good in [
+            "application_name=srv1",
+            "host = 10.0.0.1  application_name = 'srv1' channel_binding=require",
+            "application_name=other host=x application_name=srv1",
+            "password='a b\\'application_name=x' application_name=srv1",
+            "postgresql://u@h/db?application_name=srv1&target_session_attrs=any",
+        ] {
+            assert_eq!(complaints_of(&[("primary_conninfo", good)]), [""; 0], "{good}");
+        }
+        for bad in ["", "host=x", "application_name=srv10", "application_name=Srv1", "application_name='srv1"] {
+            assert_eq!(complaints_of(&[("primary_conninfo", bad)]).len(), 1, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_password_is_never_shown() {
+        let text = complaints_of(&[("primary_conninfo", "password=secret host=x")]).join(" ");
+        assert!(!text.contains("secret"), "{text}");
+    }
+
+    #[test]
+    fn each_wrong_setting_is_named_with_its_value() {
+        for (name, value) in [
+            ("recovery_target_timeline", "current"),
+            ("hot_standby", "off"),
+            ("wal_level", "minimal"),
+            ("max_wal_senders", "0"),
+        ] {
+            let text = complaints_of(&[(name, value)]).join(" ");
+            assert!(text.contains(name) && text.contains(value) && text.contains("set it"), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn hostile_connection_strings_never_panic(text in "\\PC*|[=' \\\\a-z?&:/]*") {
+            let _ = complaints_of(&[("primary_conninfo", &text)]);
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! The operating system: programs, privileges, time, logging. The only place with `unsafe`.
+
+mod deadline;
+mod identity;
+mod journal;
+mod notes;
+mod program;
+
+pub use deadline::{Deadline, Pace, since_boot};
+pub use identity::{IdentityError, Owner};
+pub use journal::{flush_log, start_log};
+pub use notes::Notes;
+pub use program::{Output, Program, ProgramError, Running};

@@ -1,0 +1,11 @@
+//! The values that every part of the agent speaks of.
+
+mod lsn;
+mod node;
+mod score;
+mod state;
+
+pub use lsn::{Lsn, ParsePositionError, Position, Timeline};
+pub use node::{NodeName, ParseNodeNameError};
+pub use score::Score;
+pub use state::{Role, State};

@@ -1,0 +1,108 @@
+//! The PostgreSQL instances: making the first, copying it, rebuilding one from the primary.
+
+use std::process::Command;
+use std::time::Duration;
+
+use super::node_shell::{check_on, run_on};
+use crate::error::{Error, Result};
+use crate::plan::{Plan, VIP};
+use crate::{paths, run};
+
+const INITDB_LIMIT: Duration = Duration::from_secs(60);
+const BASEBACKUP_LIMIT: Duration = Duration::from_secs(120);
+
+/// The same on all nodes; what differs per node is in the file that is included.
+const SETTINGS: &str = "\
+listen_addresses = '*'
+unix_socket_directories = '/var/run/postgresql'
+wal_level = replica
+hot_standby = on
+max_wal_senders = 10
+wal_keep_size = '512MB'
+recovery_target_timeline = 'latest'
+wal_receiver_timeout = '10s'
+wal_sender_timeout = '10s'
+wal_receiver_status_interval = '1s'
+log_line_prefix = '%m [%p] %q%u@%d '
+log_replication_commands = on
+logging_collector = on
+log_directory = 'log'
+log_filename = 'postgresql.log'
+log_rotation_age = 0
+log_truncate_on_rotation = off
+include '/etc/postgresql/node.conf'
+";
+
+/// What the client writes into, and who it is. One statement per line, for the single-user server.
+const FIRST_STATEMENTS: &str = "\
+create role replicator login replication
+create role client login
+create schema lab authorization client
+create table lab.rows (client integer not null, n bigint not null)
+alter table lab.rows owner to client
+";
+
+/// Makes the instance on the first node and copies it, cleanly stopped, to the others.
+pub(crate) fn make(plan: &Plan) -> Result<()> {
+    let nodes: Vec<&str> = plan.cluster_nodes().map(|node| node.name.as_str()).collect();
+    let Some((first, others)) = nodes.split_first() else {
+        return Ok(());
+    };
+    init(plan, first)?;
+    for other in others {
+        copy(first, other)?;
+        let signal = plan.pgdata().join("standby.signal").display().to_string();
+        check_on(other, &["runuser", "-u", "postgres", "--", "touch", &signal])?;
+    }
+    Ok(())
+}
+
+fn init(plan: &Plan, node: &str) -> Result<()> {
+    let bindir = plan.bindir().display().to_string();
+    let pgdata = plan.pgdata().display().to_string();
+    let script = format!(
+        "set -e
+         {bindir}/initdb --pgdata={pgdata} --data-checksums --auth-local=peer --auth-host=trust \
+            --encoding=UTF8 --locale=C.UTF-8 --no-sync >/dev/null
+         cat >> {pgdata}/postgresql.conf <<'END'\n{SETTINGS}END
+         {bindir}/postgres --single -D {pgdata} -c logging_collector=off postgres <<'END' >/dev/null\n{FIRST_STATEMENTS}END\n"
+    );
+    let output = run_on(node, &["runuser", "-u", "postgres", "--", "bash", "-c", &script], INITDB_LIMIT)?;
+    match output.code == 0 && !output.stderr.contains("ERROR") {
+        true => Ok(()),
+        false => Err(Error::Program {
+            command: format!("initdb and first statements (on {node})"),
+            code: output.code.to_string(),
+            said: output.stderr,
+        }),
+    }
+}
+
+fn copy(from: &str, to: &str) -> Result<()> {
+    let mut copy = Command::new("cp");
+    copy.args(["--archive", "--reflink=auto"]).arg(paths::data(from).join(".")).arg(paths::data(to));
+    run::check(&mut copy, INITDB_LIMIT).map(drop)
+}
+
+/// Makes the node's instance anew from the primary. The cluster must have stopped it.
+pub(crate) fn rebuild(plan: &Plan, node: &str) -> Result<()> {
+    let bindir = plan.bindir().display().to_string();
+    let pgdata = plan.pgdata().display().to_string();
+    let script = format!(
+        "set -e
+         find {pgdata} -mindepth 1 -delete
+         {bindir}/pg_basebackup --host={VIP} --username=replicator --pgdata={pgdata} --checkpoint=fast \
+            --wal-method=stream --no-sync
+         rm -f {pgdata}/log/*
+         touch {pgdata}/standby.signal\n"
+    );
+    let output = run_on(node, &["runuser", "-u", "postgres", "--", "bash", "-c", &script], BASEBACKUP_LIMIT)?;
+    match output.code {
+        0 => Ok(()),
+        code => Err(Error::Program {
+            command: format!("pg_basebackup (on {node})"),
+            code: code.to_string(),
+            said: output.stderr,
+        }),
+    }
+}

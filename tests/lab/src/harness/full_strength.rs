@@ -1,0 +1,199 @@
+//! Before each scenario the cluster is brought to full strength: all nodes online, one primary with the virtual address,
+//! all others streaming standbys that could be promoted, no failure and no constraint left from before.
+
+use std::time::{Duration, Instant};
+
+use super::lab::{Lab, SCENARIO_CONF, brief, is_reachable};
+use crate::cluster::build::{self, Wish};
+use crate::cluster::instances;
+use crate::cluster::node_shell::{COMMAND_LIMIT, check_on, run_on, sql_on};
+use crate::cluster::state::State;
+use crate::error::{Error, Result};
+use crate::switch;
+use crate::wait::{self, Seen};
+
+const FIRST_LIMIT: Duration = Duration::from_secs(60);
+const MEND_LIMIT: Duration = Duration::from_secs(75);
+/// How long a standby may take to follow by itself before it is rebuilt.
+const PATIENCE: Duration = Duration::from_secs(20);
+const STOP_LIMIT: Duration = Duration::from_secs(60);
+
+/// Mends the lab that is up, or builds a new one when there is none or it cannot be mended.
+pub(crate) fn reach(wish: &Wish) -> Result<Lab> {
+    match Lab::attach() {
+        Ok(lab) if lab.plan.example == wish.example && lab.plan.agent == wish.agent && lab.nodes() == wish.nodes => {
+            mend(&lab).map(|()| lab).or_else(|reason| {
+                println!("    the lab is built anew: {reason}");
+                build_anew(wish)
+            })
+        }
+        _ => build_anew(wish),
+    }
+}
+
+pub(crate) fn build_anew(wish: &Wish) -> Result<Lab> {
+    build::up(wish)?;
+    let lab = Lab::attach()?;
+    wait_for(&lab, FIRST_LIMIT)?;
+    Ok(lab)
+}
+
+/// Waits until all nodes and instances are well, whatever failures are listed.
+pub(crate) fn wait_for(lab: &Lab, limit: Duration) -> Result<()> {
+    wait::until("full strength", limit, || {
+        Ok(match shortfall_of_today(lab, &lab.state()?)? {
+            None => Seen::Yes(()),
+            Some(missing) => Seen::NotYet(missing),
+        })
+    })
+}
+
+/// What is missing to full strength, traces of the past (failed actions, left constraints) included.
+fn shortfall(lab: &Lab) -> Result<Option<String>> {
+    let state = lab.state()?;
+    match state.failures.is_empty() && state.bans.is_empty() {
+        true => shortfall_of_today(lab, &state),
+        false => Ok(Some(brief(&state))),
+    }
+}
+
+/// What is missing of nodes and instances, whatever happened before.
+fn shortfall_of_today(lab: &Lab, state: &State) -> Result<Option<String>> {
+    if !is_whole(lab, state) {
+        return Ok(Some(brief(state)));
+    }
+    let primary = &state.promoted[0];
+    let streaming = sql_on(primary, "select application_name from pg_stat_replication where state = 'streaming'")?;
+    if let Some(standby) = state.unpromoted.iter().find(|standby| !streaming.lines().any(|name| name == *standby)) {
+        return Ok(Some(format!("{standby} does not stream from {primary}")));
+    }
+    let controller = check_on(primary, &["crmadmin", "--quiet", "--dc_lookup"])?;
+    let controller = controller.split_whitespace().last().unwrap_or_default().to_owned();
+    let idle = check_on(primary, &["crmadmin", "--quiet", "--status", &controller])?;
+    Ok((!idle.contains("S_IDLE")).then(|| format!("controller {controller}: {}", idle.trim())))
+}
+
+fn is_whole(lab: &Lab, state: &State) -> bool {
+    let count = lab.nodes().len();
+    state.quorum
+        && state.online.len() == count
+        && state.standby_mode.is_empty()
+        && state.promoted.len() == 1
+        && state.unpromoted.len() == count - 1
+        && state.address.as_ref() == state.promoted.first()
+        && state.troubled.is_empty()
+        && state.unpromoted.iter().all(|standby| state.scores.get(standby).is_some_and(|score| *score > 0))
+}
+
+fn mend(lab: &Lab) -> Result<()> {
+    undo_what_scenarios_do(lab)?;
+    bring_nodes_back(lab)?;
+    undo_in_the_cluster(lab)?;
+    let start = Instant::now();
+    let mut rebuilt = Vec::new();
+    wait::until("full strength", MEND_LIMIT, || {
+        let Some(missing) = shortfall(lab)? else {
+            return Ok(Seen::Yes(()));
+        };
+        if start.elapsed() > PATIENCE
+            && let Some(node) = stray_standby(lab)?
+            && !rebuilt.contains(&node)
+        {
+            println!("    {node} is rebuilt: it does not follow by itself ({missing})");
+            rebuilt.push(node.clone());
+            rebuild(lab, &node)?;
+        }
+        Ok(Seen::NotYet(missing))
+    })
+}
+
+fn undo_what_scenarios_do(lab: &Lab) -> Result<()> {
+    let after_fencing = match lab.plan.agent_takes_crashed_primary_back() {
+        true => "boots",
+        false => "boots-without-services",
+    };
+    for node in lab.nodes() {
+        if switch::group(&node)?.is_frozen() {
+            lab.thaw(&node)?;
+        }
+        if lab.has_power(&node)? {
+            lab.heal(&node)?;
+            // A server without processes, or none stopped: both are well.
+            let _ = run_on(&node, &["pkill", "-CONT", "-u", "postgres"], COMMAND_LIMIT);
+            drop_scenario_settings(lab, &node)?;
+        }
+        switch::order(&format!("after-fencing {node} {after_fencing}"))?;
+    }
+    Ok(())
+}
+
+fn drop_scenario_settings(lab: &Lab, node: &str) -> Result<()> {
+    let there = run_on(node, &["rm", SCENARIO_CONF], COMMAND_LIMIT)?;
+    if there.code == 0 {
+        // A server that is down reads its settings when it starts.
+        let _ = lab.reload(node);
+    }
+    Ok(())
+}
+
+/// Nodes without power or services come back; an agent that cannot take a crashed primary back gets a fresh standby.
+fn bring_nodes_back(lab: &Lab) -> Result<()> {
+    let mut idle = Vec::new();
+    for node in lab.nodes() {
+        if !lab.has_power(&node)? {
+            lab.power_on_without_services(&node)?;
+        }
+        if !lab.runs_services(&node)? {
+            idle.push(node);
+        }
+    }
+    if idle.is_empty() {
+        return Ok(());
+    }
+    let some_are_up = idle.len() < lab.nodes().len();
+    if some_are_up && !lab.plan.agent_takes_crashed_primary_back() {
+        lab.wait_for_primary()?;
+        idle.iter().try_for_each(|node| instances::rebuild(&lab.plan, node))?;
+    }
+    for node in &idle {
+        lab.power_off(node)?;
+        lab.power_on(node)?;
+    }
+    Ok(())
+}
+
+fn undo_in_the_cluster(lab: &Lab) -> Result<()> {
+    build::wait_until_all_online(&lab.plan)?;
+    lab.restore_properties()?;
+    let state = lab.state()?;
+    for node in &state.standby_mode {
+        lab.standby_mode(node, false)?;
+    }
+    if !state.bans.is_empty() {
+        lab.clear_moves()?;
+    }
+    if !state.failures.is_empty() || !state.troubled.is_empty() {
+        lab.run_somewhere(&["crm_resource", "--cleanup"])?;
+    }
+    Ok(())
+}
+
+/// A node whose instance is down, or up without streaming from the primary.
+fn stray_standby(lab: &Lab) -> Result<Option<String>> {
+    let primary = lab.primary()?;
+    let streaming = sql_on(&primary, "select application_name from pg_stat_replication where state = 'streaming'")?;
+    let mut strays = lab.nodes().into_iter().filter(|node| *node != primary && is_reachable(node));
+    Ok(strays.find(|node| !streaming.lines().any(|name| name == node)))
+}
+
+/// Rebuilds an instance while the cluster keeps its hands off.
+fn rebuild(lab: &Lab, node: &str) -> Result<()> {
+    lab.standby_mode(node, true)?;
+    wait::until_true(&format!("stop of the instance on {node}"), STOP_LIMIT, || {
+        Ok(run_on(node, &["pgrep", "-u", "postgres", "-x", "postgres"], COMMAND_LIMIT)?.code != 0)
+    })
+    .map_err(|error| Error::Unexpected(format!("{error}; it cannot be rebuilt while it runs")))?;
+    instances::rebuild(&lab.plan, node)?;
+    lab.standby_mode(node, false)?;
+    lab.run_somewhere(&["crm_resource", "--cleanup"]).map(drop)
+}

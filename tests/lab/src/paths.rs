@@ -1,0 +1,52 @@
+//! Where the lab keeps its things: everything lies under target/lab and /run/pgbaton-lab.
+
+use std::path::{Path, PathBuf};
+
+/// Sockets, process ids, and the nodes' root directories. A tmpfs while the lab is up.
+pub(crate) const RUN: &str = "/run/pgbaton-lab";
+/// Taken by every command that changes the lab as a whole.
+pub(crate) const LOCK: &str = "/run/pgbaton-lab.lock";
+/// The power switch as it is seen inside a node.
+pub(crate) const SWITCH_IN_NODE: &str = "/run/power-switch.sock";
+/// This very program, even when its file has been replaced since it was started.
+pub(crate) const SELF: &str = "/proc/self/exe";
+
+/// The checkout that this program was built from.
+pub(crate) fn repository() -> PathBuf {
+    let member = Path::new(env!("CARGO_MANIFEST_DIR"));
+    member.ancestors().nth(2).unwrap_or(member).to_path_buf()
+}
+
+pub(crate) fn lab() -> PathBuf {
+    repository().join("target/lab")
+}
+
+pub(crate) fn image(suite: &str) -> PathBuf {
+    lab().join(format!("root-{suite}"))
+}
+
+pub(crate) fn data(node: &str) -> PathBuf {
+    lab().join("data").join(node)
+}
+
+pub(crate) fn failures() -> PathBuf {
+    lab().join("failures")
+}
+
+pub(crate) fn power_socket() -> PathBuf {
+    Path::new(RUN).join("power-switch.sock")
+}
+
+pub(crate) fn plan() -> PathBuf {
+    Path::new(RUN).join("plan.json")
+}
+
+/// What belongs to one node: its upper layer, its mount point, its console.
+pub(crate) fn node(name: &str) -> PathBuf {
+    Path::new(RUN).join("nodes").join(name)
+}
+
+/// The node's private layer over the root image; it survives the loss of power, as a disk does.
+pub(crate) fn upper(name: &str) -> PathBuf {
+    node(name).join("upper")
+}

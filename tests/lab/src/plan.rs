@@ -1,0 +1,172 @@
+//! The plan of one lab: which nodes, which addresses, which example, which agent.
+
+use std::fs;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Doing, Error, Result, unexpected};
+use crate::paths;
+
+/// The nodes' network, from the block that is reserved for documentation (RFC 5737).
+const NETWORK: &str = "192.0.2";
+pub(crate) const VIP: &str = "192.0.2.100";
+pub(crate) const PREFIX_LENGTH: u8 = 24;
+pub(crate) const NETWORK_CIDR: &str = "192.0.2.0/24";
+const FIRST_NODE: usize = 11;
+const WITNESS: usize = 50;
+const FIRST_CLIENT: usize = 200;
+const LAST_HOST: usize = 254;
+
+/// What runs on a node when it boots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Duty {
+    /// corosync, Pacemaker and PostgreSQL.
+    Cluster,
+    /// corosync-qnetd only.
+    Witness,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Node {
+    pub name: String,
+    /// Its number in corosync's node list, counted from 1.
+    pub id: usize,
+    pub address: String,
+    pub duty: Duty,
+}
+
+impl Node {
+    /// The name of its network port on the switch (a name of at most 15 characters).
+    pub(crate) fn port(&self) -> String {
+        format!("port{}", self.id)
+    }
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Plan {
+    pub suite: String,
+    pub postgres_major: u32,
+    pub nodes: Vec<Node>,
+    pub example: String,
+    pub agent: String,
+    /// A tree made by `make install DESTDIR=…`, copied into every node.
+    pub install: Option<PathBuf>,
+}
+
+impl Plan {
+    pub(crate) fn new(names: &[String], example: &str, agent: &str, postgres_major: u32) -> Result<Self> {
+        refuse_bad_names(names)?;
+        let mut nodes: Vec<Node> = names
+            .iter()
+            .enumerate()
+            .map(|(index, name)| node(name, index + 1, FIRST_NODE + index, Duty::Cluster))
+            .collect();
+        if example.contains("qdevice") {
+            nodes.push(node("witness", nodes.len() + 1, WITNESS, Duty::Witness));
+        }
+        Ok(Self {
+            suite: suite()?,
+            postgres_major,
+            nodes,
+            example: example.to_owned(),
+            agent: agent.to_owned(),
+            install: None,
+        })
+    }
+
+    pub(crate) fn load() -> Result<Self> {
+        let path = paths::plan();
+        let text = fs::read(&path).map_err(|error| {
+            Error::Unexpected(format!("no lab is up ({}: {error}); `lab up` makes one", path.display()))
+        })?;
+        serde_json::from_slice(&text).doing(|| format!("read {}", path.display()))
+    }
+
+    pub(crate) fn save(&self) -> Result<()> {
+        let path = paths::plan();
+        let text = serde_json::to_vec_pretty(self).doing(|| "write the plan".to_owned())?;
+        fs::write(&path, text).doing(|| format!("write {}", path.display()))
+    }
+
+    /// The data directory, as the nodes see it.
+    pub(crate) fn pgdata(&self) -> PathBuf {
+        PathBuf::from(format!("/var/lib/postgresql/{}/main", self.postgres_major))
+    }
+
+    /// PostgreSQL's programs, as the nodes see them.
+    pub(crate) fn bindir(&self) -> PathBuf {
+        PathBuf::from(format!("/usr/lib/postgresql/{}/bin", self.postgres_major))
+    }
+
+    /// The nodes that form the cluster, the witness left out.
+    pub(crate) fn cluster_nodes(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.iter().filter(|node| node.duty == Duty::Cluster)
+    }
+
+    pub(crate) fn witness(&self) -> Option<&Node> {
+        self.nodes.iter().find(|node| node.duty == Duty::Witness)
+    }
+
+    pub(crate) fn node(&self, name: &str) -> Result<&Node> {
+        self.nodes
+            .iter()
+            .find(|node| node.name == name)
+            .ok_or_else(|| Error::Unexpected(format!("the lab has no node '{name}'; it has {}", self.names())))
+    }
+
+    pub(crate) fn names(&self) -> String {
+        let names: Vec<_> = self.nodes.iter().map(|node| node.name.as_str()).collect();
+        names.join(", ")
+    }
+
+    /// PAF cannot take a crashed primary back: its nodes boot without their cluster services after fencing,
+    /// as its documentation advises.
+    pub(crate) fn agent_takes_crashed_primary_back(&self) -> bool {
+        !self.agent.ends_with(":pgsqlms")
+    }
+}
+
+/// The address of the n-th client.
+pub(crate) fn client_address(number: usize) -> String {
+    let last = FIRST_CLIENT + number % (LAST_HOST + 1 - FIRST_CLIENT);
+    format!("{NETWORK}.{last}")
+}
+
+/// The release of Debian that the nodes run: the machine's own, unless LAB_SUITE names another.
+pub(crate) fn suite() -> Result<String> {
+    if let Ok(suite) = std::env::var("LAB_SUITE") {
+        return Ok(suite);
+    }
+    own_suite()
+}
+
+/// The release of Debian that this machine runs.
+pub(crate) fn own_suite() -> Result<String> {
+    let release = fs::read_to_string("/etc/os-release").doing(|| "read /etc/os-release".to_owned())?;
+    release
+        .lines()
+        .find_map(|line| line.strip_prefix("VERSION_CODENAME="))
+        .map(|name| name.trim_matches('"').to_owned())
+        .ok_or_else(|| Error::Missing("/etc/os-release has no VERSION_CODENAME: set LAB_SUITE=bookworm".to_owned()))
+}
+
+fn node(name: &str, id: usize, host: usize, duty: Duty) -> Node {
+    Node { name: name.to_owned(), id, address: format!("{NETWORK}.{host}"), duty }
+}
+
+fn refuse_bad_names(names: &[String]) -> Result<()> {
+    let plain = |name: &String| {
+        !name.is_empty()
+            && name.len() <= 63
+            && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
+            && !name.starts_with('-')
+    };
+    if let Some(bad) = names.iter().find(|name| !plain(name)) {
+        return unexpected(format!("'{bad}' is no host name; use letters, digits and '-'"));
+    }
+    match names.len() {
+        2..=16 => Ok(()),
+        count => unexpected(format!("{count} nodes; a lab has 2 to 16")),
+    }
+}

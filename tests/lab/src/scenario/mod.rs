@@ -1,0 +1,105 @@
+//! The scenarios, one file each, and the runner that gives each of them a cluster at full strength.
+
+mod cold_start;
+mod power_loss_of_the_primarys_node;
+mod sigkill_of_the_primarys_processes;
+mod switchover_and_back;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use crate::cluster::build::Wish;
+use crate::error::{Error, Result, unexpected};
+use crate::harness::{Lab, evidence, full_strength};
+
+/// What a scenario comes to: nothing to say, or what went otherwise than told.
+pub(crate) type Verdict = Result<()>;
+
+/// A story and what it is called.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Scenario {
+    pub name: &'static str,
+    tell: fn(&Lab) -> Verdict,
+    /// The nodes it needs, when their names matter.
+    nodes: Option<&'static [&'static str]>,
+    /// The cluster definition it needs, when it is not the usual one.
+    example: Option<&'static str>,
+}
+
+const fn scenario(name: &'static str, tell: fn(&Lab) -> Verdict) -> Scenario {
+    Scenario { name, tell, nodes: None, example: None }
+}
+
+/// All of them, in the order in which they run. Those that need a cluster of their own come last.
+pub(crate) const ALL: &[Scenario] = &[
+    scenario("cold_start", cold_start::cold_start),
+    scenario("switchover_and_back", switchover_and_back::switchover_and_back),
+    scenario("sigkill_of_the_primarys_processes", sigkill_of_the_primarys_processes::sigkill_of_the_primarys_processes),
+    scenario("power_loss_of_the_primarys_node", power_loss_of_the_primarys_node::power_loss_of_the_primarys_node),
+];
+
+/// Runs the named scenarios, or all.
+pub(crate) fn run(names: &[String], wish: &Wish) -> Result<ExitCode> {
+    let chosen = choose(names)?;
+    let mut failed = 0;
+    for scenario in &chosen {
+        let start = Instant::now();
+        let result = run_one(scenario, wish);
+        let seconds = start.elapsed().as_secs_f64();
+        match result {
+            Ok(told) => println!("ok      {} ({seconds:.1} s{})", scenario.name, told),
+            Err(reason) => {
+                failed += 1;
+                println!("FAILED  {} ({seconds:.1} s): {reason}", scenario.name);
+            }
+        }
+    }
+    println!("{} passed, {failed} failed", chosen.len() - failed);
+    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+pub(crate) fn list() {
+    ALL.iter().for_each(|scenario| println!("{}", scenario.name));
+}
+
+fn choose(names: &[String]) -> Result<Vec<Scenario>> {
+    if names.is_empty() {
+        return Ok(ALL.to_vec());
+    }
+    names
+        .iter()
+        .map(|name| {
+            let found = ALL.iter().find(|scenario| scenario.name == name).copied();
+            found.ok_or_else(|| Error::Unexpected(format!("no scenario '{name}'; `lab scenario --list` shows them")))
+        })
+        .collect()
+}
+
+/// Tells the story on a cluster at full strength; what is left of a failure is kept.
+fn run_one(scenario: &Scenario, wish: &Wish) -> Result<String> {
+    let mut wish = wish.clone();
+    if let Some(nodes) = scenario.nodes {
+        wish.nodes = nodes.iter().map(|&node| node.to_owned()).collect();
+    }
+    if let Some(example) = scenario.example {
+        example.clone_into(&mut wish.example);
+    }
+    let start = Instant::now();
+    let lab = full_strength::reach(&wish)?;
+    let prepared = start.elapsed();
+    let verdict = catch_unwind(AssertUnwindSafe(|| (scenario.tell)(&lab)))
+        .unwrap_or_else(|_| unexpected("the scenario has panicked, see above"));
+    match verdict {
+        Ok(()) => Ok(told(prepared, lab.worst_outage())),
+        Err(reason) => {
+            let kept = evidence::keep(&lab, scenario.name, &reason.to_string())?;
+            unexpected(format!("{reason}\n        evidence: {}", kept.display()))
+        }
+    }
+}
+
+fn told(prepared: Duration, outage: Option<Duration>) -> String {
+    let outage = outage.map(|outage| format!(", outage {} ms", outage.as_millis())).unwrap_or_default();
+    format!(", of them {:.1} s to full strength{outage}", prepared.as_secs_f64())
+}

@@ -1,0 +1,86 @@
+//! What the scripted tools keep: attributes, members, who is promoted, and the calls.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The store of one cluster.
+#[derive(Debug)]
+pub(crate) struct Attributes {
+    store: PathBuf,
+    resource: String,
+}
+
+impl Attributes {
+    pub(crate) fn new(store: &Path, resource: &str) -> Attributes {
+        for file in ["calls", "members", "promoted"] {
+            fs::write(store.join(file), "").unwrap();
+        }
+        Attributes { store: store.to_owned(), resource: resource.to_owned() }
+    }
+
+    fn all(&self, name: &str) -> BTreeMap<String, String> {
+        let Ok(entries) = fs::read_dir(self.store.join("attributes").join(name)) else { return BTreeMap::new() };
+        let entries = entries.flatten().map(|entry| entry.path()).filter_map(|path| {
+            let node = path.file_name()?.to_str()?.to_owned();
+            let value = fs::read_to_string(&path).ok()?;
+            (!node.starts_with('.') && !value.is_empty()).then_some((node, value))
+        });
+        entries.collect()
+    }
+
+    fn set(&self, name: &str, node: &str, value: &str) {
+        let directory = self.store.join("attributes").join(name);
+        fs::create_dir_all(&directory).unwrap();
+        fs::write(directory.join(node), value).unwrap();
+    }
+
+    /// The promotion scores of all nodes, as `srv1=1001 srv2=1000`.
+    pub(crate) fn scores(&self) -> String {
+        let scores = self.all(&format!("master-{}", self.resource));
+        scores.iter().map(|(node, score)| format!("{node}={score}")).collect::<Vec<_>>().join(" ")
+    }
+
+    pub(crate) fn set_score(&self, node: &str, score: &str) {
+        self.set(&format!("master-{}", self.resource), node, score);
+    }
+
+    /// The ballot paper of a node, empty when it has none.
+    pub(crate) fn paper(&self, node: &str) -> String {
+        self.all(&format!("pgbaton-{}", self.resource)).remove(node).unwrap_or_default()
+    }
+
+    pub(crate) fn set_paper(&self, node: &str, paper: &str) {
+        self.set(&format!("pgbaton-{}", self.resource), node, paper);
+    }
+
+    /// The nodes that `crm_node -l` knows.
+    pub(crate) fn set_members(&self, names: &[&str]) {
+        let lines: String = names.iter().enumerate().map(|(i, name)| format!("{} {name} member\n", i + 1)).collect();
+        fs::write(self.store.join("members"), lines).unwrap();
+    }
+
+    /// The nodes that `crm_mon` shows as promoted.
+    pub(crate) fn set_promoted(&self, names: &[&str]) {
+        let lines: String = names.iter().map(|name| format!("{name}\n")).collect();
+        fs::write(self.store.join("promoted"), lines).unwrap();
+    }
+
+    /// From now on every tool prints this text when it is asked.
+    pub(crate) fn answer_nonsense(&self, text: &str) {
+        fs::write(self.store.join("nonsense"), text).unwrap();
+    }
+
+    /// From now on every tool fails.
+    pub(crate) fn break_down(&self) {
+        fs::write(self.store.join("broken"), "").unwrap();
+    }
+
+    /// The calls since the last look, as `srv1 attrd_updater [-n] [x]`.
+    pub(crate) fn take_calls(&self) -> Vec<String> {
+        let path = self.store.join("calls");
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(&path, "").unwrap();
+        text.lines().map(str::to_owned).collect()
+    }
+}

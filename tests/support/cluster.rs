@@ -1,0 +1,166 @@
+//! A cluster of scripted tools: attributes in files, every call recorded.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, Weak};
+
+use tempfile::TempDir;
+
+use super::attributes::Attributes;
+use super::node::{Node, init_template};
+
+/// Records the call, then fails if it is told to.
+const PREAMBLE: &str = r#"#!/bin/sh
+store=@STORE@
+me=${OCF_RESKEY_CRM_meta_on_node:-unnamed}
+line="$me ${0##*/}"
+for word in "$@"; do line="$line [$word]"; done
+printf '%s\n' "$line" >>"$store/calls"
+if [ -e "$store/broken" ]; then echo "Error: cluster is not available" >&2; exit 102; fi
+"#;
+
+/// The options are those that Pacemaker 3.0.2 still has. Exit status 6 for an unknown name and an empty value for
+/// a removed one are those of 2.1.5.
+const ATTRD_UPDATER: &str = r#"
+name= node=$me action= value=
+while [ $# -gt 0 ]; do
+    case $1 in
+        -n) name=$2; shift 2 ;;
+        -U) action=update value=$2; shift 2 ;;
+        -D) action=delete; shift ;;
+        -Q) action=query; shift ;;
+        -N) node=$2; shift 2 ;;
+        -A|-p) shift ;;
+        *) echo "unknown option: $1" >&2; exit 64 ;;
+    esac
+done
+all=$store/attributes/$name
+case $action in
+    update) mkdir -p "$all" && printf '%s' "$value" >"$all/.$node.$$" && mv "$all/.$node.$$" "$all/$node" ;;
+    delete) if [ -e "$all/$node" ]; then : >"$all/.$node.$$" && mv "$all/.$node.$$" "$all/$node"; fi ;;
+    query)
+        if [ -e "$store/nonsense" ]; then cat "$store/nonsense"; exit 0; fi
+        [ -d "$all" ] || exit 6
+        for file in "$all"/*; do
+            [ -e "$file" ] || continue
+            IFS= read -r value <"$file"
+            printf 'name="%s" host="%s" value="%s"\n' "$name" "${file##*/}" "$value"
+        done ;;
+esac
+"#;
+
+const CRM_NODE: &str = r#"
+case $1 in
+    -n) printf '%s\n' "$me" ;;
+    -l)
+        if [ -e "$store/nonsense" ]; then cat "$store/nonsense"; exit 0; fi
+        while read -r member; do printf '%s\n' "$member"; done <"$store/members" ;;
+    *) echo "unknown option: $1" >&2; exit 64 ;;
+esac
+"#;
+
+const CRM_MON: &str = r#"
+if [ -e "$store/nonsense" ]; then cat "$store/nonsense"; exit 0; fi
+echo '<pacemaker-result><resources><clone id="clone">'
+while read -r node; do
+    echo "<resource id=\"@RESOURCE@\" role=\"Promoted\"><node name=\"$node\"/></resource>"
+done <"$store/promoted"
+echo '</clone></resources></pacemaker-result>'
+"#;
+
+static TEMPLATE: Mutex<Weak<TempDir>> = Mutex::new(Weak::new());
+static COUNT: AtomicUsize = AtomicUsize::new(0);
+
+/// Several nodes on one machine, with one store of attributes.
+#[derive(Debug)]
+pub(crate) struct Cluster {
+    home: TempDir,
+    template: Arc<TempDir>,
+    pub(crate) resource: String,
+    pub(crate) attributes: Attributes,
+}
+
+impl Cluster {
+    pub(crate) fn new() -> Arc<Cluster> {
+        let home = public_directory();
+        let resource = format!("pg-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let store = home.path().join("store");
+        fs::create_dir_all(store.join("attributes")).unwrap();
+        let tools = home.path().join("tools");
+        fs::create_dir(&tools).unwrap();
+        for (name, body) in
+            [("attrd_updater", ATTRD_UPDATER), ("crm_node", CRM_NODE), ("crm_mon", CRM_MON), ("crm_attribute", "")]
+        {
+            let text = format!("{PREAMBLE}{body}").replace("@STORE@", store.to_str().unwrap());
+            fs::write(tools.join(name), text.replace("@RESOURCE@", &resource)).unwrap();
+            fs::set_permissions(tools.join(name), fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        let attributes = Attributes::new(&store, &resource);
+        Arc::new(Cluster { home, template: template(), resource, attributes })
+    }
+
+    /// A node with an instance that was made by initdb and never started.
+    pub(crate) fn node(self: &Arc<Self>, name: &str) -> Node {
+        let node = Node::new(self.clone(), name);
+        node.copy_from(&self.template.path().join("data"));
+        node
+    }
+
+    /// A node with a copy of the running primary, made by pg_basebackup and not started.
+    pub(crate) fn backup_of(self: &Arc<Self>, primary: &Node, name: &str) -> Node {
+        let node = Node::new(self.clone(), name);
+        node.back_up(primary);
+        node
+    }
+
+    /// A primary and standbys that follow it, all running.
+    pub(crate) fn replicating(self: &Arc<Self>, primary: &str, standbys: &[&str]) -> (Node, Vec<Node>) {
+        let primary = self.node(primary);
+        primary.run_as_primary();
+        self.move_address_to(&primary);
+        let standbys: Vec<_> = standbys.iter().map(|name| self.backup_of(&primary, name)).collect();
+        for standby in &standbys {
+            standby.run_as_standby();
+            primary.await_streaming(&standby.name);
+        }
+        (primary, standbys)
+    }
+
+    pub(crate) fn home(&self) -> &Path {
+        self.home.path()
+    }
+
+    pub(crate) fn tools(&self) -> PathBuf {
+        self.home.path().join("tools")
+    }
+
+    /// Where every standby looks for the primary: a link to the socket directory of one node.
+    pub(crate) fn address(&self) -> PathBuf {
+        self.home.path().join("address")
+    }
+
+    pub(crate) fn move_address_to(&self, node: &Node) {
+        let _ = fs::remove_file(self.address());
+        std::os::unix::fs::symlink(&node.sockets, self.address()).unwrap();
+    }
+}
+
+fn template() -> Arc<TempDir> {
+    let mut shared = TEMPLATE.lock().unwrap_or_else(|e| e.into_inner());
+    if let Some(template) = shared.upgrade() {
+        return template;
+    }
+    let template = Arc::new(public_directory());
+    init_template(&template.path().join("data"));
+    *shared = Arc::downgrade(&template);
+    template
+}
+
+/// A temporary directory that the server's owner may enter.
+pub(crate) fn public_directory() -> TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    directory
+}
