@@ -40,10 +40,10 @@ primitive pgsql $AGENT \\
     params bindir=$BINDIR pgdata=$PGDATA \\
     op start timeout=60s interval=0 \\
     op stop timeout=60s interval=0 \\
-    op promote timeout=30s interval=0 \\
+    op promote timeout=60s interval=0 \\
     op demote timeout=120s interval=0 \\
-    op monitor interval=15s timeout=10s role=Promoted \\
-    op monitor interval=16s timeout=10s role=Unpromoted \\
+    op monitor interval=2s timeout=10s role=Promoted \\
+    op monitor interval=10s timeout=10s role=Unpromoted \\
     op notify timeout=60s interval=0
 clone pgsql-clone pgsql \\
     meta promotable=true promoted-max=1 notify=true

@@ -49,10 +49,10 @@ done
 pcs -f "$cib" resource create pgsql "$AGENT" bindir="$BINDIR" pgdata="$PGDATA" \
     op start timeout=60s \
     op stop timeout=60s \
-    op promote timeout=30s \
+    op promote timeout=60s \
     op demote timeout=120s \
-    op monitor interval=15s timeout=10s role=Promoted \
-    op monitor interval=16s timeout=10s role=Unpromoted \
+    op monitor interval=2s timeout=10s role=Promoted \
+    op monitor interval=10s timeout=10s role=Unpromoted \
     op notify timeout=60s \
     promotable promoted-max=1 notify=true
 

@@ -355,10 +355,15 @@ fn a_named_pipe_at_postmaster_pid_does_not_hold_the_agent_up() {
     assert!([0, 1].contains(&answer.code), "{answer:#?}");
 }
 
-fn stale(cluster: &Arc<Cluster>, pid: i32) -> Node {
+/// What a killed server leaves: its two lock files, here with a process id that is another's now.
+fn stale(cluster: &Arc<Cluster>, pid: u32) -> Node {
     let node = cluster.node("srv1");
     let (data, sockets) = (node.data.display(), node.sockets.display());
-    node.write("postmaster.pid", &format!("{pid}\n{data}\n1700000000\n5999\n{sockets}\n\n 1 1\nready   \n"));
+    let text = format!("{pid}\n{data}\n1700000000\n5999\n{sockets}\n\n 1 1\nready   \n");
+    node.write("postmaster.pid", &text);
+    let lock = node.sockets.join(".s.PGSQL.5999.lock");
+    fs::write(&lock, text).unwrap();
+    own(&lock);
     node
 }
 
@@ -375,8 +380,11 @@ fn expect_untouched_by_everything(node: &Node, is_alive: impl Fn() -> bool) {
 
 #[test]
 fn a_stale_postmaster_pid_that_names_a_foreign_process() {
-    let mut foreign = Command::new("sleep").arg("600").spawn().unwrap();
-    let node = stale(&Cluster::new(), i32::try_from(foreign.id()).unwrap());
+    // PostgreSQL takes the file for stale when the process is another user's, so it has to be the owner's.
+    let owner = support::node::owner();
+    let mut sleep = Command::new("sleep");
+    let mut foreign = sleep.arg("600").uid(owner.uid.as_raw()).gid(owner.gid.as_raw()).spawn().unwrap();
+    let node = stale(&Cluster::new(), foreign.id());
     let process = PathBuf::from(format!("/proc/{}/exe", foreign.id()));
     expect_untouched_by_everything(&node, || fs::read_link(&process).is_ok());
     foreign.kill().unwrap();
@@ -388,7 +396,7 @@ fn a_stale_postmaster_pid_that_names_the_postmaster_of_another_instance() {
     let cluster = Cluster::new();
     let other = cluster.node("other");
     other.run_as_primary();
-    let node = stale(&cluster, other.postmaster().unwrap());
+    let node = stale(&cluster, other.postmaster().unwrap().cast_unsigned());
     expect_untouched_by_everything(&node, || other.seen() == Seen::Primary);
 }
 
@@ -435,7 +443,8 @@ fn the_meta_data_needs_no_privilege_and_no_environment() {
 #[test]
 fn an_unknown_action_exits_with_3() {
     let long = "x".repeat(10_000);
-    for action in ["", "reload", "migrate_to", "migrate_from", "Start", "start ", "$(id)", "--help", "*", "a\nb", &long] {
+    for action in ["", "reload", "migrate_to", "migrate_from", "Start", "start ", "$(id)", "--help", "*", "a\nb", &long]
+    {
         let answer = Call::new(action).run().expect_code(3).expect_reason("is not known");
         expect_short_lines(&answer);
     }

@@ -45,10 +45,10 @@ impl Agent {
         let publishing = self.cluster.begin_publishing(Some(&ask)).map_err(failed)?;
         let mut session = None;
         let mut own_vote = self.own_vote(&mut session, deadline);
-        publishing.finish(deadline).map_err(|e| failed(e.into()))?;
+        publishing.finish(self.deadline).map_err(|e| failed(e.into()))?;
         let mut pace = Pace::up_to(Duration::from_millis(100));
         loop {
-            let papers = self.cluster.papers(deadline).map_err(failed)?;
+            let papers = self.cluster.papers(self.deadline).map_err(failed)?;
             let verdict = self.judge(own, &own_vote, &round, &voters, &papers);
             if !matches!(verdict, Verdict::Wait { .. }) || !pace.step(deadline) {
                 return self.conclude(own, &round, &voters, verdict);
@@ -149,12 +149,12 @@ impl Agent {
         loop {
             let vote = self.own_vote(&mut session, deadline);
             if published.as_ref() != Some(&vote) {
-                self.cluster.publish(&Paper::Vote(round.clone(), vote.clone()), deadline).map_err(failed)?;
+                self.cluster.publish(&Paper::Vote(round.clone(), vote.clone()), self.deadline).map_err(failed)?;
             }
             // A node whose instance is down cannot find out more here; its recovery waits for the end
             // of this notification.
             let final_word = matches!(vote, Vote::At(_) | Vote::Primary) || session.is_none();
-            if final_word || !pace.step(deadline) || !self.is_still_asking(candidate, &round, deadline)? {
+            if final_word || !pace.step(deadline) || !self.is_still_asking(candidate, &round)? {
                 return Ok(());
             }
             published = Some(vote);
@@ -165,7 +165,7 @@ impl Agent {
     fn await_question(&self, own: &NodeName, candidate: &NodeName, deadline: Deadline) -> Result<Round, Failure> {
         let mut pace = Pace::up_to(Duration::from_millis(50));
         loop {
-            let papers = self.cluster.papers(deadline).map_err(failed)?;
+            let papers = self.cluster.papers(self.deadline).map_err(failed)?;
             let paper = |node| papers.iter().find(|(from, _)| from == node).map(|(_, paper)| paper);
             if let Some(Paper::Ask(round, voters)) = paper(candidate) {
                 let answered = matches!(paper(own), Some(Paper::Vote(last, _)) if last == round);
@@ -181,8 +181,8 @@ impl Agent {
         }
     }
 
-    fn is_still_asking(&self, candidate: &NodeName, round: &Round, deadline: Deadline) -> Result<bool, Failure> {
-        let papers = self.cluster.papers(deadline).map_err(failed)?;
+    fn is_still_asking(&self, candidate: &NodeName, round: &Round) -> Result<bool, Failure> {
+        let papers = self.cluster.papers(self.deadline).map_err(failed)?;
         Ok(papers
             .iter()
             .any(|(node, paper)| node == candidate && matches!(paper, Paper::Ask(asked, _) if asked == round)))

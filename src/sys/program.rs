@@ -88,9 +88,7 @@ impl Program {
             Some(owner) => {
                 owner.applied_to(&mut command);
             }
-            None => {
-                command.env("LC_ALL", "C");
-            }
+            None => forget_request(command.env("LC_ALL", "C")),
         }
         command
     }
@@ -176,6 +174,15 @@ impl Running {
         }
         let message = last_line(&output.stderr);
         Err(ProgramError::Failed { program, status: output.status, message })
+    }
+}
+
+/// The cluster's tools take `OCF_RESKEY_CRM_meta_on_node` for the node that is meant, even where all
+/// nodes are asked for (tried: `attrd_updater -Q -A` of 2.1.5 then prints one), so they are not told.
+fn forget_request(command: &mut Command) {
+    let names = std::env::vars_os().map(|(name, _)| name);
+    for name in names.filter(|name| name.to_string_lossy().starts_with("OCF_RESKEY_")) {
+        command.env_remove(name);
     }
 }
 

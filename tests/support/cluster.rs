@@ -21,7 +21,7 @@ printf '%s\n' "$line" >>"$store/calls"
 if [ -e "$store/broken" ]; then echo "Error: cluster is not available" >&2; exit 102; fi
 "#;
 
-/// The options are those that Pacemaker 3.0.2 still has. Exit status 6 for an unknown name and an empty value for
+/// The options are those that Pacemaker 3.0.2 still has. The answer for an unknown name and the empty value of
 /// a removed one are those of 2.1.5.
 const ATTRD_UPDATER: &str = r#"
 name= node=$me action= value=
@@ -42,7 +42,7 @@ case $action in
     delete) if [ -e "$all/$node" ]; then : >"$all/.$node.$$" && mv "$all/.$node.$$" "$all/$node"; fi ;;
     query)
         if [ -e "$store/nonsense" ]; then cat "$store/nonsense"; exit 0; fi
-        [ -d "$all" ] || exit 6
+        if [ ! -d "$all" ]; then echo "Could not query value of $name: attribute does not exist" >&2; exit 78; fi
         for file in "$all"/*; do
             [ -e "$file" ] || continue
             IFS= read -r value <"$file"

@@ -12,6 +12,7 @@ pub(crate) mod cluster;
 pub(crate) mod node;
 pub(crate) mod processes;
 pub(crate) mod trace;
+pub(crate) mod transition;
 
 use std::time::{Duration, Instant};
 

@@ -1,0 +1,306 @@
+//! Elections between real instances on one machine, with a store of attributes that they share: the node with the
+//! highest position is promoted, whoever was picked, and every refusal names what it compared.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
+
+mod support;
+
+use std::fs;
+use std::sync::Arc;
+
+use support::agent::Answer;
+use support::cluster::Cluster;
+use support::node::{Node, Seen};
+use support::transition::Promotion;
+use support::wait_until;
+
+const NEVER: &str = "-1000000";
+
+/// A primary that died, srv2 with all that it had written, and srv3 without the last of it.
+struct Failover {
+    cluster: Arc<Cluster>,
+    primary: Node,
+    best: Node,
+    behind: Node,
+}
+
+fn failover() -> Failover {
+    let cluster = Cluster::new();
+    let (primary, mut standbys) = cluster.replicating("srv1", &["srv2", "srv3"]);
+    let (behind, best) = (standbys.pop().unwrap(), standbys.pop().unwrap());
+    behind.stop_fast();
+    primary.sql("create table late as select 1 as row");
+    primary.await_streaming("srv2");
+    primary.crash();
+    behind.run_as_standby();
+    Failover { cluster, primary, best, behind }
+}
+
+/// Its position as the agent writes it, `timeline LSN`.
+fn end_of(node: &Node) -> String {
+    let end = "select greatest(pg_last_wal_replay_lsn(), pg_last_wal_receive_lsn())";
+    node.sql(end)
+}
+
+fn logged(answers: &[Answer], text: &str) -> usize {
+    answers.iter().map(|answer| answer.logged(text)).sum()
+}
+
+#[test]
+fn of_equals_the_picked_node_is_promoted() {
+    let cluster = Cluster::new();
+    let (primary, standbys) = cluster.replicating("srv1", &["srv2", "srv3"]);
+    primary.crash();
+    let promotion = Promotion::new(&standbys[1], &["srv2", "srv3"]);
+    promotion.announce(&[&standbys[0], &standbys[1]]);
+    assert_eq!(cluster.attributes.scores(), "", "an election that agrees changes no score");
+    promotion.promote().expect_code(0);
+    standbys[1].await_seen(Seen::Primary);
+    wait_until("the question is withdrawn", || cluster.attributes.paper("srv3").is_empty());
+}
+
+#[test]
+fn a_picked_node_that_is_behind_yields_by_the_scores_and_the_best_is_promoted() {
+    let Failover { cluster, best, behind, .. } = failover();
+    cluster.attributes.set_score("srv2", "990");
+    cluster.attributes.set_score("srv3", "1000");
+    let wrong = Promotion::new(&behind, &["srv2", "srv3"]);
+    let answers = wrong.announce(&[&best, &behind]);
+    assert_eq!(logged(&answers, "this node is not the best"), 1, "{answers:#?}");
+    assert_eq!(cluster.attributes.scores(), "srv2=500 srv3=1");
+    let refused = wrong.promote().expect_code(1).expect_reason("srv2");
+    for position in [end_of(&best), end_of(&behind)] {
+        assert!(refused.reason().contains(&position), "no {position}: {refused:#?}");
+    }
+    assert_eq!(behind.seen(), Seen::Standby);
+    let right = Promotion::new(&best, &["srv2", "srv3"]);
+    right.announce(&[&behind, &best]);
+    right.promote().expect_code(0);
+    best.await_seen(Seen::Primary);
+    assert_eq!(best.sql("select row from late"), "1");
+}
+
+#[test]
+fn a_node_that_is_picked_again_excludes_itself_and_stands_again_at_its_next_monitor() {
+    let Failover { cluster, best, behind, .. } = failover();
+    let wrong = Promotion::new(&behind, &["srv2", "srv3"]);
+    wrong.announce(&[&best, &behind]);
+    wrong.announce(&[&best, &behind]);
+    assert_eq!(cluster.attributes.scores(), format!("srv2=500 srv3={NEVER}"));
+    wrong.promote().expect_code(1);
+    let again = behind.call("monitor").run().expect_code(0);
+    assert_eq!(again.logged("standing for election again"), 1, "{again:#?}");
+    assert_eq!(cluster.attributes.scores(), "srv2=500 srv3=1");
+    cluster.attributes.take_calls();
+    behind.call("monitor").run().expect_code(0);
+    assert_eq!(cluster.attributes.take_calls(), [""; 0], "the second monitor has nothing to do");
+}
+
+/// After a restart pg_last_wal_receive_lsn() is the start of the segment, on both nodes alike.
+#[test]
+fn the_better_node_wins_also_after_both_were_restarted_within_one_segment() {
+    let Failover { cluster, best, behind, .. } = failover();
+    for node in [&best, &behind] {
+        node.stop_fast();
+        node.run_as_standby();
+    }
+    let received = "select coalesce(pg_last_wal_receive_lsn()::text, '')";
+    wait_until("both say the same", || !best.sql(received).is_empty() && best.sql(received) == behind.sql(received));
+    Promotion::new(&behind, &["srv2", "srv3"]).announce(&[&best, &behind]);
+    assert_eq!(cluster.attributes.scores(), "srv2=500 srv3=1");
+    let right = Promotion::new(&best, &["srv2", "srv3"]);
+    right.announce(&[&best, &behind]);
+    right.promote().expect_code(0);
+    assert_eq!(best.sql("select row from late"), "1");
+}
+
+#[test]
+fn a_crashed_primary_that_came_back_as_a_standby_takes_part() {
+    let Failover { cluster, primary, best, behind } = failover();
+    primary.call("start").run().expect_code(0);
+    primary.await_seen(Seen::Standby);
+    let names = ["srv1", "srv2", "srv3"];
+    let wrong = Promotion::new(&behind, &names);
+    wrong.announce(&[&primary, &best, &behind]);
+    let scores = cluster.attributes.scores();
+    assert!(scores.contains("srv1=500") || scores.contains("srv2=500"), "{scores}");
+    let right = if scores.contains("srv1=500") { &primary } else { &best };
+    let promotion = Promotion::new(right, &names);
+    promotion.announce(&[&primary, &best, &behind]);
+    promotion.promote().expect_code(0);
+}
+
+#[test]
+fn a_silent_voter_delays_the_promotion_and_is_left_out_by_name_in_the_end() {
+    let Failover { cluster, best, .. } = failover();
+    let election = Promotion::new(&best, &["srv2", "srv3"]).election_timeout("6");
+    let first = election.clone().timeout(3_000);
+    let answers = first.announce(&[&best]);
+    assert_eq!(logged(&answers, "the position of srv3 (did not answer) is not known"), 1, "{answers:#?}");
+    assert_eq!(cluster.attributes.scores(), format!("srv2={NEVER}"));
+    first.promote().expect_code(1).expect_reason("election");
+    best.call("monitor").run().expect_code(0);
+    assert_eq!(cluster.attributes.scores(), "srv2=1");
+    let second = election.timeout(15_000);
+    let answers = second.announce(&[&best]);
+    assert_eq!(logged(&answers, "promoting without srv3 (did not answer)"), 1, "{answers:#?}");
+    let promoted = second.promote().expect_code(0);
+    assert_eq!(promoted.logged("promoting without srv3"), 1, "{promoted:#?}");
+}
+
+#[test]
+fn a_voter_whose_instance_is_down_says_so_and_is_waited_for() {
+    let Failover { best, behind, .. } = failover();
+    behind.crash();
+    let promotion = Promotion::new(&best, &["srv2", "srv3"]).timeout(3_000);
+    let answers = promotion.announce(&[&best, &behind]);
+    assert_eq!(logged(&answers, "srv3 (its instance is not running) is not known"), 1, "{answers:#?}");
+    promotion.promote().expect_code(1);
+    assert_eq!(best.seen(), Seen::Standby);
+}
+
+#[test]
+fn a_voter_that_is_replaying_delays_only_until_it_has_replayed() {
+    let Failover { best, behind, .. } = failover();
+    behind.stop_fast();
+    let hold = behind.data.with_file_name("hold");
+    fs::write(&hold, "").unwrap();
+    behind.configure(&format!("restore_command = 'while test -e {}; do sleep 0.02; done; false'", hold.display()));
+    behind.write("standby.signal", "");
+    behind.launch();
+    let promotion = Promotion::new(&best, &["srv2", "srv3"]);
+    std::thread::scope(|scope| {
+        let election = scope.spawn(|| promotion.announce(&[&best, &behind]));
+        wait_until("the voter's first answer", || behind.cluster.attributes.paper("srv3").starts_with("unknown"));
+        fs::remove_file(&hold).unwrap();
+        let answers = election.join().unwrap();
+        assert_eq!(logged(&answers, "no present node has more WAL"), 1, "{answers:#?}");
+    });
+    promotion.promote().expect_code(0);
+}
+
+#[test]
+fn a_voter_that_takes_writes_forbids_the_promotion() {
+    let Failover { cluster, primary, best, .. } = failover();
+    primary.run_as_primary();
+    let promotion = Promotion::new(&best, &["srv1", "srv2"]);
+    let answers = promotion.announce(&[&primary, &best]);
+    assert_eq!(logged(&answers, "srv1 takes writes as a primary"), 1, "{answers:#?}");
+    assert_eq!(cluster.attributes.scores(), format!("srv2={NEVER}"));
+    promotion.promote().expect_code(1);
+    assert_eq!(best.seen(), Seen::Standby);
+}
+
+#[test]
+fn promote_without_an_election_refuses() {
+    let Failover { best, .. } = failover();
+    let promotion = Promotion::new(&best, &["srv2", "srv3"]);
+    promotion.promote().expect_code(1).expect_reason("no election was held");
+    assert_eq!(best.seen(), Seen::Standby);
+}
+
+#[test]
+fn an_answer_to_an_earlier_question_does_not_count() {
+    let Failover { cluster, best, behind, .. } = failover();
+    Promotion::new(&best, &["srv2", "srv3"]).announce(&[&best, &behind]);
+    assert!(cluster.attributes.paper("srv3").starts_with("vote "));
+    let second = Promotion::new(&best, &["srv2", "srv3"]).timeout(3_000);
+    let answers = second.announce(&[&best]);
+    assert_eq!(logged(&answers, "srv3 (did not answer)"), 1, "{answers:#?}");
+    second.promote().expect_code(1);
+}
+
+#[test]
+fn nonsense_in_a_voters_paper_is_no_answer() {
+    let Failover { cluster, best, .. } = failover();
+    for nonsense in ["vote", "vote x 1 0/zzz", "left 1 $(id)", "ask", &"9".repeat(10_000)] {
+        cluster.attributes.set_paper("srv3", nonsense);
+        let promotion = Promotion::new(&best, &["srv2", "srv3"]).timeout(2_500);
+        promotion.announce(&[&best]);
+        promotion.promote().expect_code(1);
+    }
+}
+
+/// srv1 was stopped cleanly as a primary; srv2 stood still meanwhile and lacks the end.
+fn stopped_primary_and_lagging_standby() -> (Arc<Cluster>, Node, Node) {
+    let cluster = Cluster::new();
+    let (primary, mut standbys) = cluster.replicating("srv1", &["srv2"]);
+    let standby = standbys.pop().unwrap();
+    standby.stop_fast();
+    primary.sql("create table late as select 1 as row");
+    primary.call("stop").run().expect_code(0);
+    let left = cluster.attributes.paper("srv1");
+    assert!(left.starts_with("left 1 "), "{left}");
+    standby.run_as_standby();
+    (cluster, primary, standby)
+}
+
+#[test]
+fn what_a_stopped_primary_left_forbids_a_standby_that_lacks_it() {
+    let (cluster, _primary, standby) = stopped_primary_and_lagging_standby();
+    let promotion = Promotion::new(&standby, &["srv2"]);
+    let answers = promotion.announce(&[&standby]);
+    assert_eq!(logged(&answers, "srv1 was stopped as a primary at 1"), 1, "{answers:#?}");
+    assert_eq!(logged(&answers, "bytes less; start srv1 again"), 1, "{answers:#?}");
+    promotion.promote().expect_code(1);
+    // The way out that the log names.
+    cluster.attributes.set_paper("srv1", "");
+    promotion.announce(&[&standby]);
+    promotion.promote().expect_code(0);
+}
+
+#[test]
+fn a_stopped_primary_that_is_started_again_takes_its_paper_back_and_wins() {
+    let (cluster, primary, standby) = stopped_primary_and_lagging_standby();
+    primary.call("start").run().expect_code(0);
+    assert_eq!(cluster.attributes.paper("srv1"), "");
+    Promotion::new(&standby, &["srv1", "srv2"]).announce(&[&primary, &standby]);
+    assert_eq!(cluster.attributes.scores(), "srv1=500 srv2=1");
+    let right = Promotion::new(&primary, &["srv1", "srv2"]);
+    right.announce(&[&primary, &standby]);
+    right.promote().expect_code(0);
+    assert_eq!(primary.sql("select row from late"), "1");
+}
+
+#[test]
+fn what_a_stopped_primary_left_allows_a_standby_that_received_it() {
+    let cluster = Cluster::new();
+    let (primary, standbys) = cluster.replicating("srv1", &["srv2"]);
+    primary.call("stop").run().expect_code(0);
+    assert!(cluster.attributes.paper("srv1").starts_with("left 1 "));
+    let promotion = Promotion::new(&standbys[0], &["srv2"]);
+    promotion.announce(&[&standbys[0]]);
+    promotion.promote().expect_code(0);
+}
+
+#[test]
+fn a_switchover_hands_over_everything() {
+    let cluster = Cluster::new();
+    let (primary, standbys) = cluster.replicating("srv1", &["srv2"]);
+    primary.sql("create table late as select 1 as row");
+    primary.call("demote").run().expect_code(0);
+    let promotion = Promotion::new(&standbys[0], &["srv1", "srv2"]);
+    promotion.announce(&[&primary, &standbys[0]]);
+    promotion.promote().expect_code(0);
+    assert_eq!(standbys[0].sql("select row from late"), "1");
+    cluster.move_address_to(&standbys[0]);
+    standbys[0].await_streaming("srv1");
+}
+
+#[test]
+fn a_switchover_to_a_node_that_lacks_the_end_goes_back_to_the_old_primary() {
+    let cluster = Cluster::new();
+    let (primary, mut standbys) = cluster.replicating("srv1", &["srv2"]);
+    let standby = standbys.pop().unwrap();
+    standby.stop_fast();
+    primary.sql("create table late as select 1 as row");
+    primary.call("demote").run().expect_code(0);
+    fs::remove_file(cluster.address()).unwrap();
+    standby.run_as_standby();
+    Promotion::new(&standby, &["srv1", "srv2"]).announce(&[&primary, &standby]);
+    assert_eq!(cluster.attributes.scores(), "srv1=500 srv2=1");
+    let back = Promotion::new(&primary, &["srv1", "srv2"]);
+    back.announce(&[&primary, &standby]);
+    back.promote().expect_code(0);
+    assert_eq!(primary.sql("select row from late"), "1");
+}

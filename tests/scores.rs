@@ -1,0 +1,161 @@
+//! The promotion scores that the primary's monitor writes, how rarely it writes them, and what a steady monitor
+//! executes.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
+
+mod support;
+
+use std::fs;
+use std::process::{Child, Stdio};
+use std::sync::Arc;
+
+use nix::sys::signal::Signal;
+
+use support::cluster::Cluster;
+use support::node::{Node, as_owner, own};
+use support::processes::{await_titled, signal};
+use support::trace::executed_by;
+use support::wait_until;
+
+fn replicating() -> (Arc<Cluster>, Node, Vec<Node>) {
+    let cluster = Cluster::new();
+    cluster.attributes.set_members(&["srv1", "srv2", "srv3"]);
+    let (primary, standbys) = cluster.replicating("srv1", &["srv2", "srv3"]);
+    (cluster, primary, standbys)
+}
+
+#[test]
+fn standbys_are_ranked_below_the_primary_and_nothing_is_written_twice() {
+    let (cluster, primary, _standbys) = replicating();
+    primary.call("monitor").run().expect_code(8);
+    assert_eq!(cluster.attributes.scores(), "srv1=1001 srv2=1000 srv3=990");
+    cluster.attributes.take_calls();
+    for _ in 0..3 {
+        primary.call("monitor").run().expect_code(8);
+        let calls = cluster.attributes.take_calls();
+        assert_eq!(calls.len(), 1, "{calls:?}");
+        assert!(calls[0].contains("[-Q]"), "{calls:?}");
+    }
+}
+
+#[test]
+fn a_standby_that_is_far_behind_is_ranked_below() {
+    let (cluster, primary, standbys) = replicating();
+    signal(await_titled(&standbys[0].data, "postgres: walreceiver"), Signal::SIGSTOP);
+    primary.sql("create table large as select repeat('x', 1000) from generate_series(1, 30000)");
+    primary.await_streaming("srv3");
+    primary.call("monitor").run().expect_code(8);
+    assert_eq!(cluster.attributes.scores(), "srv1=1001 srv2=990 srv3=1000");
+}
+
+#[test]
+fn a_standby_beyond_maxlag_has_no_score_until_it_has_caught_up() {
+    let (cluster, primary, standbys) = replicating();
+    let monitor = || primary.call("monitor").parameter("maxlag", "1000000").run().expect_code(8);
+    monitor();
+    let receiver = await_titled(&standbys[1].data, "postgres: walreceiver");
+    signal(receiver, Signal::SIGSTOP);
+    primary.sql("create table large as select repeat('x', 1000) from generate_series(1, 3000)");
+    primary.await_streaming("srv2");
+    monitor();
+    assert_eq!(cluster.attributes.scores(), "srv1=1001 srv2=1000");
+    signal(receiver, Signal::SIGCONT);
+    primary.await_streaming("srv3");
+    monitor();
+    assert_eq!(cluster.attributes.scores(), "srv1=1001 srv2=1000 srv3=990");
+}
+
+#[test]
+fn a_standby_that_is_gone_is_struck_off_at_the_second_look() {
+    let (cluster, primary, standbys) = replicating();
+    primary.call("monitor").run().expect_code(8);
+    standbys[0].crash();
+    let connected = "select count(*) from pg_stat_replication";
+    wait_until("its sender's end", || primary.sql(connected) == "1");
+    primary.call("monitor").run().expect_code(8);
+    assert_eq!(cluster.attributes.scores(), "srv1=1001 srv2=990 srv3=1000");
+    primary.call("monitor").run().expect_code(8);
+    assert_eq!(cluster.attributes.scores(), "srv1=1001 srv3=1000");
+}
+
+/// One of PostgreSQL's own clients that connects under a node's name; it ends with this value.
+struct Client(Child);
+
+impl Client {
+    fn start(program: &str, primary: &Node, name: &str, more: &[&str]) -> Client {
+        let directory = primary.data.with_file_name(program);
+        fs::create_dir(&directory).unwrap();
+        own(&directory);
+        let target = format!("host={} port=5999 application_name={name}", primary.sockets.display());
+        let mut command = as_owner(program);
+        command.args(["--username=postgres", "--dbname", &target]).args(more).arg("--directory").arg(directory);
+        Client(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn alone_with_a_score_for(name: &str) -> (Arc<Cluster>, Node) {
+    let cluster = Cluster::new();
+    cluster.attributes.set_members(&["srv1", "srv2"]);
+    cluster.attributes.set_score(name, "1000");
+    let primary = cluster.node("srv1");
+    primary.run_as_primary();
+    (cluster, primary)
+}
+
+#[test]
+fn a_base_backup_has_no_score() {
+    let (cluster, primary) = alone_with_a_score_for("srv2");
+    let slowly = ["--max-rate=32k", "--checkpoint=fast", "--wal-method=none", "--no-sync"];
+    let _backup = Client::start("pg_basebackup", &primary, "srv2", &slowly);
+    let state = "select count(*) from pg_stat_replication where state = 'backup'";
+    wait_until("the backup", || primary.sql(state) == "1");
+    primary.call("monitor").run().expect_code(8);
+    assert_eq!(cluster.attributes.scores(), "srv1=1001");
+}
+
+#[test]
+fn a_receiver_whose_position_is_unknown_has_no_score() {
+    let (cluster, primary) = alone_with_a_score_for("srv2");
+    let _receiver = Client::start("pg_receivewal", &primary, "srv2", &["--no-sync"]);
+    let unknown = "select count(*) from pg_stat_replication where state = 'streaming' and flush_lsn is null";
+    wait_until("the receiver", || primary.sql(unknown) == "1");
+    primary.call("monitor").run().expect_code(8);
+    assert_eq!(cluster.attributes.scores(), "srv1=1001");
+}
+
+#[test]
+fn a_name_that_is_only_the_beginning_of_a_nodes_name_is_another_name() {
+    let cluster = Cluster::new();
+    cluster.attributes.set_members(&["srv1", "srv10", "srv100"]);
+    let (primary, _standbys) = cluster.replicating("srv1", &["srv10"]);
+    cluster.attributes.set_score("srv100", "-1");
+    primary.call("monitor").run().expect_code(8);
+    assert_eq!(cluster.attributes.scores(), "srv1=1001 srv10=1000");
+}
+
+#[test]
+fn a_steady_monitor_executes_one_program_on_a_primary_and_none_on_a_standby() {
+    let (_cluster, primary, standbys) = replicating();
+    primary.call("monitor").run().expect_code(8);
+    standbys[0].call("monitor").run().expect_code(0);
+    let executed = executed_by(primary.call("monitor").command());
+    assert_eq!(executed.len(), 1, "{executed:?}");
+    assert!(executed[0].contains("/attrd_updater -n"), "{executed:?}");
+    assert_eq!(executed_by(standbys[0].call("monitor").command()), [""; 0]);
+}
+
+/// The tracer itself is proved by an action that is known to execute something.
+#[test]
+fn a_start_executes_the_server() {
+    let node = Cluster::new().node("srv1");
+    node.call("start").run().expect_code(0);
+    let executed = executed_by(node.call("stop").command());
+    assert!(executed.iter().any(|line| line.contains("pg_controldata")), "{executed:?}");
+}
