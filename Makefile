@@ -66,3 +66,8 @@ lab-check:
 	@command -v apt-get >/dev/null || { echo "make: apt-get is missing: the lab needs Debian" >&2; exit 1; }
 	@grep -qw overlay /proc/filesystems || modprobe overlay 2>/dev/null || { echo "make: this kernel has no overlayfs (modprobe overlay failed)" >&2; exit 1; }
 	@grep -qw cgroup2 /proc/mounts || { echo "make: no cgroup2 file system is mounted: mount one with 'mount -t cgroup2 none DIR'" >&2; exit 1; }
+
+# The agent's own tests, most of them against a real PostgreSQL, in the lab's throw-away system.
+.PHONY: test-agent
+test-agent: lab-deps lab-build
+	$(CARGO) test --locked --no-fail-fast --config 'target."cfg(unix)".runner=["$(CURDIR)/$(LAB)","sandbox","--"]'

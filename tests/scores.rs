@@ -88,7 +88,7 @@ impl Client {
         own(&directory);
         let target = format!("host={} port=5999 application_name={name}", primary.sockets.display());
         let mut command = as_owner(program);
-        command.args(["--username=postgres", "--dbname", &target]).args(more).arg("--directory").arg(directory);
+        command.args(["--username=postgres", "--dbname", &target]).args(more).arg("-D").arg(directory);
         Client(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
     }
 }

@@ -1,22 +1,25 @@
-//! The election: every present node tells its position, the candidate decides.
+//! The election: every present node tells its position before a promotion.
 //!
-//! In `pre-promote` the candidate publishes a question with a new name; every other node waits for that
-//! name, looks at its instance *then*, and answers under it. So an answer is never older than the
-//! question, whatever is left over from earlier elections. Pacemaker runs `promote` only after every
-//! `pre-promote` has ended; `promote` reads the answers once more and decides again.
+//! In `pre-promote` each node publishes its vote, then reads all votes. Whoever finds the set complete
+//! decides for the candidate, and where the candidate is not the best corrects the scores, so that
+//! Pacemaker plans anew before it promotes. That is at least the node that publishes last. `promote`
+//! reads the votes once more and decides again.
+//!
+//! No node waits for another one here: under load Pacemaker runs the notifications of a transition one
+//! after the other (tried, 2.1.5), and a wait for the next would never end.
 
 use std::time::Duration;
 
 use super::Agent;
-use crate::cluster::{ClusterError, Paper, Round};
+use crate::cluster::{ClusterError, Paper};
 use crate::instance::Session;
 use crate::ocf::Failure;
 use crate::policy::election::{Ballot, Verdict, Vote, decide, missing_bytes};
 use crate::sys::{Deadline, Notes, Pace, since_boot};
 use crate::types::{NodeName, Position, Role, Score, State};
 
-/// How long one attempt waits. A node that was found dead meanwhile can only be recovered once the
-/// notification has ended; the election's own timeout is kept over all attempts.
+/// How long a node waits for its own instance to know its position. Another node's recovery may have to
+/// wait for the end of this notification; the election's own timeout is kept over all attempts.
 const ONE_ATTEMPT: Duration = Duration::from_secs(15);
 
 type Papers = Vec<(NodeName, Paper)>;
@@ -24,60 +27,58 @@ type Papers = Vec<(NodeName, Paper)>;
 impl Agent {
     /// Takes this node's part before a promotion.
     pub(super) fn hold_election(&self) {
-        let candidates = &self.request.notification.promote;
-        let result = self.own_name().and_then(|own| match candidates.as_slice() {
-            [candidate] if *candidate == own => self.run_for_election(&own),
-            [candidate] => self.answer(&own, candidate),
+        let result = match self.request.notification.promote.as_slice() {
+            [candidate] => self.vote_and_decide(candidate),
             others => Err(Failure::generic(format!("{} nodes are to be promoted; set promoted-max=1", others.len()))),
-        });
+        };
         if let Err(failure) = result {
             log::warn!("election: {failure}");
         }
     }
 
-    /// The candidate's part: ask, wait, decide.
-    fn run_for_election(&self, own: &NodeName) -> Result<(), Failure> {
-        let mut voters = self.request.notification.present_at_promotion();
-        voters.retain(|node| node != own);
-        let round = Round::new(own);
-        let ask = Paper::Ask(round.clone(), voters.clone());
-        let deadline = self.deadline.at_most(ONE_ATTEMPT);
-        let publishing = self.cluster.begin_publishing(Some(&ask)).map_err(failed)?;
-        let mut session = None;
-        let mut own_vote = self.own_vote(&mut session, deadline);
-        publishing.finish(self.deadline).map_err(|e| failed(e.into()))?;
-        let mut pace = Pace::up_to(Duration::from_millis(100));
-        loop {
-            let papers = self.cluster.papers(self.deadline).map_err(failed)?;
-            let verdict = self.judge(own, &own_vote, &round, &voters, &papers);
-            if !matches!(verdict, Verdict::Wait { .. }) || !pace.step(deadline) {
-                return self.conclude(own, &round, &voters, verdict);
-            }
-            if !matches!(own_vote, Vote::At(_)) {
-                own_vote = self.own_vote(&mut session, deadline);
-            }
+    fn vote_and_decide(&self, candidate: &NodeName) -> Result<(), Failure> {
+        let own = self.own_name()?;
+        let among = self.request.notification.present_at_promotion();
+        // An instance that this transition stops has no vote: it has left its position behind.
+        if !among.contains(&own) {
+            return Ok(());
         }
+        self.note_election(own == *candidate);
+        let vote = self.await_own_vote();
+        self.cluster.publish(&Paper::Vote(among.clone(), vote), self.deadline).map_err(failed)?;
+        let papers = self.cluster.papers(self.deadline).map_err(failed)?;
+        let complete = among.iter().all(|node| matches!(paper_of(node, &papers), Some(Paper::Vote(..))));
+        if !complete {
+            return Ok(());
+        }
+        let verdict = self.judge(candidate, &vote_of(candidate, &papers), &among, &papers);
+        log::info!("election of {candidate}: {}", in_words(&verdict, candidate, &self.cluster.paper_name()));
+        self.correct_scores(candidate, &verdict)
     }
 
-    /// Counts the papers of one round and decides.
-    fn judge(&self, own: &NodeName, own_vote: &Vote, round: &Round, voters: &[NodeName], papers: &Papers) -> Verdict {
-        let vote_of = |node: &NodeName| {
-            let paper = papers.iter().find(|(from, _)| from == node).map(|(_, paper)| paper);
-            match paper {
-                Some(Paper::Vote(answered, vote)) if answered == round => vote.clone(),
-                _ => Vote::Silent,
-            }
-        };
-        let votes: Vec<_> = voters.iter().map(|node| (node.clone(), vote_of(node))).collect();
+    /// Notes when an election began that is not decided yet, and whether this node is to be promoted.
+    fn note_election(&self, candidate: bool) {
+        let path = self.notes_path();
+        let before = Notes::load(&path);
+        let since = before.undecided_since_ms.unwrap_or_else(now_ms);
+        let notes =
+            Notes { undecided_since_ms: Some(since), candidate: before.candidate || candidate, ..before.clone() };
+        notes.save(&path, &before);
+    }
+
+    /// Decides over `candidate` by the votes of the other nodes and by what stopped primaries left.
+    fn judge(&self, candidate: &NodeName, own: &Vote, among: &[NodeName], papers: &Papers) -> Verdict {
+        let others = among.iter().filter(|node| *node != candidate);
+        let votes: Vec<_> = others.map(|node| (node.clone(), vote_of(node, papers))).collect();
         let left: Vec<(NodeName, Position)> = papers
             .iter()
-            .filter(|(node, _)| node != own && !voters.contains(node))
+            .filter(|(node, _)| !among.contains(node))
             .filter_map(|(node, paper)| match paper {
                 Paper::Left(position) => Some((node.clone(), *position)),
-                Paper::Ask(..) | Paper::Decided(..) | Paper::Vote(..) => None,
+                Paper::Vote(..) => None,
             })
             .collect();
-        decide(&Ballot { own: own_vote, votes: &votes, left: &left, timed_out: self.election_timed_out() })
+        decide(&Ballot { own, votes: &votes, left: &left, timed_out: self.election_timed_out() })
     }
 
     /// Whether the present, still undecided election has lasted for `election_timeout`.
@@ -86,150 +87,84 @@ impl Agent {
             log::warn!("{failure}; using 60 seconds");
             Duration::from_secs(60)
         });
-        let path = self.notes_path();
-        let before = Notes::load(&path);
-        let now = u64::try_from(since_boot().as_millis()).unwrap_or(u64::MAX);
-        let since = before.undecided_since_ms.unwrap_or(now);
-        Notes { undecided_since_ms: Some(since), ..before.clone() }.save(&path, &before);
-        Duration::from_millis(now.saturating_sub(since)) >= timeout
+        let since = Notes::load(&self.notes_path()).undecided_since_ms.unwrap_or_else(now_ms);
+        Duration::from_millis(now_ms().saturating_sub(since)) >= timeout
     }
 
-    /// Does what the verdict asks for before Pacemaker goes on to `promote`.
-    fn conclude(&self, own: &NodeName, round: &Round, voters: &[NodeName], verdict: Verdict) -> Result<(), Failure> {
-        log::info!("election {round}: {}", in_words(&verdict, &self.cluster.paper_name()));
-        match verdict {
-            Verdict::Promote { left_out } if left_out.is_empty() => Ok(()),
-            Verdict::Promote { .. } => {
-                let decided = Paper::Decided(round.clone(), voters.to_vec());
-                self.cluster.publish(&decided, self.deadline).map_err(failed)
-            }
-            Verdict::Yield { ref to, .. } => self.yield_to(own, to, &verdict),
+    /// Makes Pacemaker plan anew when the candidate must not be promoted. When scores were corrected
+    /// already and Pacemaker picks the same node again, a location constraint is stronger than they are:
+    /// then only minus infinity keeps the node from being promoted. Its next monitor lifts that.
+    fn correct_scores(&self, candidate: &NodeName, verdict: &Verdict) -> Result<(), Failure> {
+        let changes = match verdict {
+            Verdict::Promote { .. } => return Ok(()),
             Verdict::Wait { .. } | Verdict::DataElsewhere { .. } | Verdict::AnotherPrimary { .. } => {
-                self.withdraw(own, None, &verdict)
+                vec![(candidate.clone(), Some(Score::NEVER))]
             }
-        }
+            Verdict::Yield { to, .. } => {
+                let scores = self.cluster.scores(self.deadline).map_err(failed)?;
+                let corrected = scores.get(candidate).is_some_and(|score| *score <= Score::CANDIDATE)
+                    && scores.get(to).is_some_and(|score| *score >= Score::ELECTED);
+                let demoted = if corrected { Score::NEVER } else { Score::CANDIDATE };
+                vec![(to.clone(), Some(Score::ELECTED)), (candidate.clone(), Some(demoted))]
+            }
+        };
+        self.cluster.set_scores(&changes, self.deadline).map_err(failed)
     }
 
-    /// Corrects the scores, so that Pacemaker plans anew before it promotes. When that has been tried
-    /// and Pacemaker still picks this node, a location constraint is stronger than the scores: only a
-    /// score of minus infinity keeps the node from being promoted.
-    fn yield_to(&self, own: &NodeName, to: &NodeName, verdict: &Verdict) -> Result<(), Failure> {
-        let scores = self.cluster.scores(self.deadline).map_err(failed)?;
-        let corrected = scores.get(own).is_some_and(|score| *score <= Score::CANDIDATE)
-            && scores.get(to).is_some_and(|score| *score >= Score::ELECTED);
-        if corrected {
-            return self.withdraw(own, Some(to), verdict);
-        }
-        let change = [(to.clone(), Some(Score::ELECTED)), (own.clone(), Some(Score::CANDIDATE))];
-        self.cluster.set_scores(&change, self.deadline).map_err(failed)
-    }
-
-    fn withdraw(&self, own: &NodeName, to: Option<&NodeName>, verdict: &Verdict) -> Result<(), Failure> {
-        let path = self.notes_path();
-        let before = Notes::load(&path);
-        let why = in_words(verdict, &self.cluster.paper_name());
-        Notes { withdrawn: Some(why), ..before.clone() }.save(&path, &before);
-        let elected = to.map(|node| (node.clone(), Some(Score::ELECTED)));
-        let change: Vec<_> = elected.into_iter().chain([(own.clone(), Some(Score::NEVER))]).collect();
-        let withdrawn = self.cluster.begin_publishing(None).map_err(failed)?;
-        self.cluster.set_scores(&change, self.deadline).map_err(failed)?;
-        withdrawn.finish(self.deadline).map(drop).map_err(|e| failed(e.into()))
-    }
-
-    /// A voter's part: wait for the candidate's question, look at the instance, answer. An instance that
-    /// this transition stops is not asked.
-    fn answer(&self, own: &NodeName, candidate: &NodeName) -> Result<(), Failure> {
-        if !self.request.notification.present_at_promotion().contains(own) {
-            return Ok(());
-        }
+    /// This node's vote, waiting a while for an instance that will know its position by itself.
+    fn await_own_vote(&self) -> Vote {
         let deadline = self.deadline.at_most(ONE_ATTEMPT);
-        let round = self.await_question(own, candidate, deadline)?;
-        let (mut session, mut published) = (None, None);
-        let mut pace = Pace::up_to(Duration::from_millis(200));
+        let mut pace = Pace::up_to(Duration::from_millis(100));
+        let mut session = None;
         loop {
-            let vote = self.own_vote(&mut session, deadline);
-            if published.as_ref() != Some(&vote) {
-                self.cluster.publish(&Paper::Vote(round.clone(), vote.clone()), self.deadline).map_err(failed)?;
-            }
-            // A node whose instance is down cannot find out more here; its recovery waits for the end
-            // of this notification.
-            let final_word = matches!(vote, Vote::At(_) | Vote::Primary) || session.is_none();
-            if final_word || !pace.step(deadline) || !self.is_still_asking(candidate, &round)? {
-                return Ok(());
-            }
-            published = Some(vote);
-        }
-    }
-
-    /// Waits for a question to this node that it has not answered yet.
-    fn await_question(&self, own: &NodeName, candidate: &NodeName, deadline: Deadline) -> Result<Round, Failure> {
-        let mut pace = Pace::up_to(Duration::from_millis(50));
-        loop {
-            let papers = self.cluster.papers(self.deadline).map_err(failed)?;
-            let paper = |node| papers.iter().find(|(from, _)| from == node).map(|(_, paper)| paper);
-            if let Some(Paper::Ask(round, voters)) = paper(candidate) {
-                let answered = matches!(paper(own), Some(Paper::Vote(last, _)) if last == round);
-                if voters.contains(own) && !answered {
-                    return Ok(round.clone());
-                }
-            }
-            if !pace.step(deadline) {
-                return Err(Failure::generic(format!(
-                    "{candidate} is to be promoted and did not ask this node for its position"
-                )));
+            let (vote, may_change) = self.own_vote(&mut session);
+            if !may_change || !pace.step(deadline) {
+                return vote;
             }
         }
     }
 
-    fn is_still_asking(&self, candidate: &NodeName, round: &Round) -> Result<bool, Failure> {
-        let papers = self.cluster.papers(self.deadline).map_err(failed)?;
-        Ok(papers
-            .iter()
-            .any(|(node, paper)| node == candidate && matches!(paper, Paper::Ask(asked, _) if asked == round)))
-    }
-
-    /// This node's position now. The connection is kept for the next question.
-    fn own_vote(&self, session: &mut Option<Session>, deadline: Deadline) -> Vote {
-        let look = deadline.at_most(Duration::from_secs(2));
+    /// This node's position now, and whether another look may tell more. The connection is kept.
+    fn own_vote(&self, session: &mut Option<Session>) -> (Vote, bool) {
+        let look = self.deadline.at_most(Duration::from_secs(2));
         if session.is_none() {
             let found = self.instance.observe(look);
             let Some(open) = found.session else { return without_connection(&found.state) };
             *session = Some(open);
         }
-        let asked = session.as_ref().map(|session| self.instance.position(session, look));
-        match asked {
-            Some(Ok(vote)) => vote,
+        match session.as_ref().map(|session| self.instance.position(session, look)) {
+            Some(Ok(vote @ (Vote::At(_) | Vote::Primary))) => (vote, false),
+            Some(Ok(vote)) => (vote, true),
             Some(Err(error)) => {
                 *session = None;
-                Vote::Unknown { why: error.to_string(), at_least: None }
+                (Vote::Unknown { why: error.to_string(), at_least: None }, true)
             }
-            None => Vote::Silent,
+            None => (Vote::Silent, true),
         }
     }
 
-    /// The last guard: reads the answers once more, with this node's position of now.
+    /// The last guard: reads the votes once more, with this node's position of now, and discards them.
     ///
     /// # Errors
     /// When no election was held, or it does not allow the promotion.
     pub(super) fn confirm_election(&self, session: &Session) -> Result<(), Failure> {
         let own = self.own_name()?;
         let papers = self.cluster.papers(self.deadline).map_err(failed)?;
-        let question = papers.iter().find(|(node, _)| *node == own).map(|(_, paper)| paper);
-        let (Some(Paper::Ask(round, voters)) | Some(Paper::Decided(round, voters))) = question else {
+        let Some(Paper::Vote(among, _)) = paper_of(&own, &papers) else {
             let notify =
-                "set the meta attribute notify=true on the clone; if it is set, the next attempt will hold an election";
+                "set the meta attribute notify=true on the clone; if it is set, the next attempt will hold one";
             return Err(Failure::generic(format!("no election was held before this promotion: {notify}")));
         };
-        let own_vote = self.await_own_position(session)?;
-        let verdict = self.judge(&own, &own_vote, round, voters, &papers);
-        let words = in_words(&verdict, &self.cluster.paper_name());
-        match verdict {
-            Verdict::Promote { .. } => {
-                log::info!("election {round}: {words}");
-                Ok(())
-            }
-            _ => Err(Failure::generic(words)),
+        let vote = self.await_own_position(session)?;
+        let verdict = self.judge(&own, &vote, among, &papers);
+        let words = in_words(&verdict, &own, &self.cluster.paper_name());
+        if !matches!(verdict, Verdict::Promote { .. }) {
+            return Err(Failure::generic(words));
         }
+        log::info!("election of {own}: {words}");
+        let voters = papers.iter().filter(|(_, paper)| matches!(paper, Paper::Vote(..)));
+        let voters: Vec<_> = voters.map(|(node, _)| node.clone()).collect();
+        self.cluster.discard_votes(&voters, self.deadline).map_err(failed)
     }
 
     fn await_own_position(&self, session: &Session) -> Result<Vote, Failure> {
@@ -241,13 +176,63 @@ impl Agent {
             }
         }
     }
+
+    /// A candidate that an election excluded stands again at its next monitor: what stood against it may
+    /// be gone, and if it is not, the next election says so again.
+    pub(super) fn stand_again(&self) {
+        let path = self.notes_path();
+        let before = Notes::load(&path);
+        if !before.candidate {
+            return;
+        }
+        match self.lift_exclusion(self.deadline.at_most(Duration::from_secs(4))) {
+            Ok(()) => Notes { candidate: false, ..before.clone() }.save(&path, &before),
+            Err(failure) => log::warn!("this node cannot stand for election again: {failure}"),
+        }
+    }
+
+    fn lift_exclusion(&self, deadline: Deadline) -> Result<(), Failure> {
+        let own = self.own_name()?;
+        let scores = self.cluster.scores(deadline).map_err(failed)?;
+        if scores.get(&own).is_none_or(|score| score.allows_promotion()) {
+            return Ok(());
+        }
+        let promoted = self.cluster.promoted(deadline).map_err(failed)?;
+        if promoted.iter().any(|node| *node != own) {
+            return Ok(());
+        }
+        log::info!("standing for election again after the last one excluded this node");
+        self.cluster.set_scores(&[(own, Some(Score::CANDIDATE))], deadline).map_err(failed)
+    }
+}
+
+fn now_ms() -> u64 {
+    u64::try_from(since_boot().as_millis()).unwrap_or(u64::MAX)
+}
+
+fn paper_of<'a>(node: &NodeName, papers: &'a Papers) -> Option<&'a Paper> {
+    papers.iter().find(|(from, _)| from == node).map(|(_, paper)| paper)
+}
+
+fn vote_of(node: &NodeName, papers: &Papers) -> Vote {
+    match paper_of(node, papers) {
+        Some(Paper::Vote(_, vote)) => vote.clone(),
+        Some(Paper::Left(_)) | None => Vote::Silent,
+    }
 }
 
 fn failed(error: ClusterError) -> Failure {
     Failure::generic(error.to_string())
 }
 
-fn without_connection(state: &State) -> Vote {
+/// The vote of an instance that gives no connection, and whether another look may tell more. An instance
+/// that is down stays so until this notification has ended.
+fn without_connection(state: &State) -> (Vote, bool) {
+    let may_change = matches!(state, State::Running(_) | State::Restricted { .. } | State::Starting | State::Stopping);
+    (vote_without_connection(state), may_change)
+}
+
+fn vote_without_connection(state: &State) -> Vote {
     let unknown = |why: &str| Vote::Unknown { why: why.to_owned(), at_least: None };
     match state {
         State::Running(Role::Primary) | State::Restricted { role: Role::Primary, .. } => Vote::Primary,
@@ -262,7 +247,7 @@ fn without_connection(state: &State) -> Vote {
 }
 
 /// The verdict for the log and for the exit reason: the values compared and the way out.
-fn in_words(verdict: &Verdict, attribute: &str) -> String {
+fn in_words(verdict: &Verdict, candidate: &NodeName, attribute: &str) -> String {
     match verdict {
         Verdict::Promote { left_out } if left_out.is_empty() => "no present node has more WAL; promoting".to_owned(),
         Verdict::Promote { left_out } => {
@@ -275,13 +260,13 @@ fn in_words(verdict: &Verdict, attribute: &str) -> String {
             )
         }
         Verdict::Wait { others } if others.is_empty() => {
-            "this node cannot tell its own position: it is still replaying; wait or promote another".to_owned()
+            format!("{candidate} cannot tell its own position yet; it is waited for up to election_timeout")
         }
         Verdict::Wait { others } => {
             format!("the position of {} is not known; waiting for it up to election_timeout", named(others))
         }
         Verdict::DataElsewhere { node, theirs, ours } => format!(
-            "{node} was stopped as a primary at {theirs} and this node has {ours}, at least {} bytes less; start {node} again, \
+            "{node} was stopped as a primary at {theirs} and {candidate} has {ours}, at least {} bytes less; start {node} again, \
              or give its data up with: attrd_updater -n {attribute} -D -N {node}",
             missing_bytes(theirs.end, ours.end)
         ),

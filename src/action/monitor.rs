@@ -9,8 +9,8 @@ use crate::instance::{Receiver, Session};
 use crate::ocf::{ExitCode, Failure};
 use crate::policy::monitor::{Answer, answer};
 use crate::policy::score::{Connected, View, plan};
-use crate::sys::{Deadline, Notes, Pace};
-use crate::types::{NodeName, Role, Score, State};
+use crate::sys::{Deadline, Notes, Pace, since_boot};
+use crate::types::{NodeName, Role, State};
 
 /// How long a state that will change by itself is looked at. Notifications wait behind a monitor.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -68,17 +68,20 @@ impl Agent {
         let (end, receivers) = session.receivers(deadline).map_err(|e| Failure::generic(e.to_string()))?;
         let scores = self.cluster.scores(deadline).map_err(failed)?;
         let known = scores.keys().chain([&own]).cloned().collect();
-        let mut notes = Notes { undecided_since_ms: None, withdrawn: None, ..before.clone() };
+        let mut notes = Notes { undecided_since_ms: None, candidate: false, ..before.clone() };
         let connected = self.cluster_nodes_among(&receivers, known, &mut notes, deadline)?;
-        let missing_before = before.missing.iter().filter_map(|name| name.parse().ok()).collect();
+        let now = u64::try_from(since_boot().as_millis()).unwrap_or(u64::MAX);
+        let away = |since: &u64| Duration::from_millis(now.saturating_sub(*since));
+        let missing_for = before.missing.iter().filter_map(|(name, since)| Some((name.parse().ok()?, away(since))));
+        let missing_for = missing_for.collect();
         let maxlag = self.request.parameters.maxlag().unwrap_or_else(|failure| {
             log::warn!("{failure}; judging without a limit");
             None
         });
-        let view =
-            View { own: &own, end, connected: &connected, scores: &scores, missing_before: &missing_before, maxlag };
+        let view = View { own: &own, end, connected: &connected, scores: &scores, missing_for: &missing_for, maxlag };
         let plan = plan(&view);
-        notes.missing = plan.missing.iter().map(ToString::to_string).collect();
+        let since = |node: &NodeName| before.missing.get(node.as_str()).copied().unwrap_or(now);
+        notes.missing = plan.missing.iter().map(|node| (node.to_string(), since(node))).collect();
         notes.save(&path, &before);
         for (node, score) in &plan.changes {
             log::info!("promotion score of {node}: {}", score.map_or("none".to_owned(), |s| s.to_string()));
@@ -115,29 +118,5 @@ impl Agent {
             Some(Connected { name, state: receiver.state.clone(), flushed: receiver.flushed })
         };
         Ok(receivers.iter().filter_map(connected).collect())
-    }
-
-    /// A node that took itself out of the running in an election stands again at its next monitor: what
-    /// stood against it may be gone, and if it is not, the next election says so again.
-    fn stand_again(&self) {
-        let path = self.notes_path();
-        let before = Notes::load(&path);
-        let Some(why) = &before.withdrawn else { return };
-        let deadline = self.deadline.at_most(Duration::from_secs(4));
-        if let Err(failure) = self.stand_again_after(why, deadline) {
-            return log::warn!("this node cannot stand for election again: {failure}");
-        }
-        Notes { withdrawn: None, ..before.clone() }.save(&path, &before);
-    }
-
-    fn stand_again_after(&self, why: &str, deadline: Deadline) -> Result<(), Failure> {
-        let failed = |e: ClusterError| Failure::generic(e.to_string());
-        let own = self.own_name()?;
-        let promoted = self.cluster.promoted(deadline).map_err(failed)?;
-        if promoted.iter().any(|node| *node != own) {
-            return Ok(());
-        }
-        log::info!("standing for election again; the last time: {why}");
-        self.cluster.set_scores(&[(own, Some(Score::CANDIDATE))], deadline).map_err(failed)
     }
 }

@@ -18,7 +18,7 @@ impl Agent {
             Some((Moment::Pre, Operation::Promote)) => self.hold_election(),
             Some((Moment::Post, Operation::Promote)) => self.forget(|notes| {
                 notes.undecided_since_ms = None;
-                notes.withdrawn = None;
+                notes.candidate = false;
             }),
             Some((Moment::Pre, Operation::Demote)) => self.checkpoint_before_demotion(),
             // A receiver that was a stranger may be a node now.

@@ -7,7 +7,7 @@ use super::{Agent, Outcome};
 use crate::instance::{Launched, Session};
 use crate::ocf::{ExitCode, Failure};
 use crate::policy::promote::{Step, next};
-use crate::sys::{Deadline, Pace};
+use crate::sys::Pace;
 
 impl Agent {
     pub(super) fn promote(&self) -> Outcome {
@@ -36,14 +36,7 @@ impl Agent {
         // A promotion that an earlier, interrupted action began may end in this very moment: then pg_ctl
         // refuses, and only the server's own answer counts.
         let ordered = self.instance.promote(self.deadline);
-        // The question is answered. Withdrawing it costs nothing while the server promotes itself.
-        let withdrawn = self.in_cluster().then(|| self.cluster.begin_publishing(None));
         self.await_primary(session, ordered)?;
-        if let Some(Err(error)) =
-            withdrawn.map(|r| r.and_then(|r| Ok(r.finish(Deadline::after(Duration::from_secs(1)))?)))
-        {
-            log::warn!("cannot withdraw the question of the election: {error}");
-        }
         log::info!("promoted, the server takes writes");
         Ok(ExitCode::Success)
     }

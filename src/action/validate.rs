@@ -42,10 +42,11 @@ impl Agent {
         let installed = |text: String| Failure::new(ExitCode::NotInstalled, text);
         let arguments = |text: &str| Failure::new(ExitCode::Arguments, text);
         let mut failures: Vec<Failure> =
-            self.instance.owner().err().map(|e| installed(e.to_string())).into_iter().collect();
+            self.instance.configured_owner().err().map(|e| installed(e.to_string())).into_iter().collect();
         failures.extend(self.instance.missing().map(installed));
         if failures.is_empty() {
-            failures.extend(complaint_of_version(self.instance.data_directory()).map(installed));
+            failures
+                .extend(complaint_of_version(self.instance.data_directory(), &self.instance.version()).map(installed));
         }
         if self.request.parameters.recovery_template.is_some() {
             failures.push(arguments(
@@ -71,7 +72,7 @@ impl Agent {
     }
 
     fn complaint_of_owner(&self) -> Option<Failure> {
-        let (owner, data) = (self.instance.owner().ok()?, self.instance.data_directory());
+        let (owner, data) = (self.instance.configured_owner().ok()?, self.instance.data_directory());
         let uid = fs::metadata(data).ok()?.uid();
         let (path, name) = (data.display(), owner.name());
         (uid != owner.uid()).then(|| {
@@ -106,9 +107,7 @@ impl Agent {
     }
 }
 
-fn complaint_of_version(data: &Path) -> Option<String> {
-    let text = fs::read_to_string(data.join("PG_VERSION")).unwrap_or_default();
-    let version = text.trim();
+fn complaint_of_version(data: &Path, version: &str) -> Option<String> {
     let major = version.split('.').next().and_then(|major| major.parse::<u32>().ok());
     let supported = major.is_some_and(|major| major >= OLDEST_VERSION);
     let version: String = version.chars().take(20).flat_map(char::escape_default).collect();

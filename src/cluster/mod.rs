@@ -9,7 +9,7 @@ use std::time::Duration;
 
 pub use attributes::Entry;
 pub use members::own_name;
-pub use votes::{Paper, Round};
+pub use votes::Paper;
 
 use crate::sys::{Deadline, ProgramError};
 

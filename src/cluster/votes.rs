@@ -5,50 +5,27 @@
 //!
 //! | text | meaning |
 //! |---|---|
-//! | `ask <round> <node,node,...>` | a candidate asks these nodes |
-//! | `decided <round> <node,node,...>` | it has decided and waits for nobody any more |
-//! | `vote <round> <timeline> <lsn>` | the position of a node |
-//! | `unknown <round> <timeline or -> <lsn or -> <why>` | the node cannot tell, and what it holds at least |
-//! | `primary <round>` | the node takes writes |
+//! | `vote <node,node,...> <timeline> <lsn>` | the position of this node, in an election among these nodes |
+//! | `unknown <node,node,...> <timeline or -> <lsn or -> <why>` | the node cannot tell, and what it holds at least |
+//! | `primary <node,node,...>` | the node takes writes |
 //! | `left <timeline> <lsn>` | where a primary's WAL ended when it was stopped cleanly |
 //!
-//! A round's name is new for every question, so no answer can be older than its question.
+//! A vote is valid until the next promotion: without a primary no node's WAL grows. So the node that is
+//! promoted discards all votes first, and a vote that is there was given after the last promotion.
 
 use std::fmt;
 use std::str::FromStr;
 
 use super::{Cluster, ClusterError, bounded};
 use crate::policy::election::Vote;
-use crate::sys::{Deadline, Running, since_boot};
+use crate::sys::{Deadline, Running};
 use crate::types::{NodeName, Position};
-
-/// The name of one question.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Round(String);
-
-impl Round {
-    /// A name that this node has not used since it booted, and that no other node uses.
-    #[must_use]
-    pub fn new(node: &NodeName) -> Self {
-        Round(format!("{node}-{:x}-{:x}", since_boot().as_nanos(), std::process::id()))
-    }
-}
-
-impl fmt::Display for Round {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
 
 /// What one node has published.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Paper {
-    /// A candidate's question to these nodes.
-    Ask(Round, Vec<NodeName>),
-    /// A candidate that has decided, having asked these nodes.
-    Decided(Round, Vec<NodeName>),
-    /// An answer.
-    Vote(Round, Vote),
+    /// Its vote, and the nodes among which the election is held.
+    Vote(Vec<NodeName>, Vote),
     /// The last position of a primary that was stopped cleanly.
     Left(Position),
 }
@@ -56,17 +33,15 @@ pub enum Paper {
 impl fmt::Display for Paper {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Paper::Ask(round, nodes) => write!(f, "ask {round} {}", listed(nodes)),
-            Paper::Decided(round, nodes) => write!(f, "decided {round} {}", listed(nodes)),
-            Paper::Vote(round, Vote::At(at)) => write!(f, "vote {round} {} {}", at.timeline, at.end),
-            Paper::Vote(round, Vote::Primary) => write!(f, "primary {round}"),
-            Paper::Vote(round, Vote::Silent) => write!(f, "unknown {round} - - silent"),
-            Paper::Vote(round, Vote::Unknown { why, at_least }) => {
+            Paper::Vote(among, Vote::At(at)) => write!(f, "vote {} {} {}", listed(among), at.timeline, at.end),
+            Paper::Vote(among, Vote::Primary) => write!(f, "primary {}", listed(among)),
+            Paper::Vote(among, Vote::Silent) => write!(f, "unknown {} - - silent", listed(among)),
+            Paper::Vote(among, Vote::Unknown { why, at_least }) => {
                 let why: String = why.chars().filter(|c| c.is_ascii_graphic() || *c == ' ').take(200).collect();
-                let why = why.replace('"', "'");
+                let (among, why) = (listed(among), why.replace('"', "'"));
                 match at_least {
-                    Some(at) => write!(f, "unknown {round} {} {} {why}", at.timeline, at.end),
-                    None => write!(f, "unknown {round} - - {why}"),
+                    Some(at) => write!(f, "unknown {among} {} {} {why}", at.timeline, at.end),
+                    None => write!(f, "unknown {among} - - {why}"),
                 }
             }
             Paper::Left(at) => write!(f, "left {} {}", at.timeline, at.end),
@@ -79,15 +54,12 @@ impl FromStr for Paper {
 
     fn from_str(text: &str) -> Result<Self, ()> {
         let words: Vec<&str> = text.splitn(5, ' ').collect();
-        let round = |name: &str| if name.is_empty() { Err(()) } else { Ok(Round(name.to_owned())) };
         match words.as_slice() {
-            ["ask", name, list] => Ok(Paper::Ask(round(name)?, nodes(list)?)),
-            ["decided", name, list] => Ok(Paper::Decided(round(name)?, nodes(list)?)),
-            ["vote", name, timeline, end] => Ok(Paper::Vote(round(name)?, Vote::At(position(timeline, end)?))),
-            ["primary", name] => Ok(Paper::Vote(round(name)?, Vote::Primary)),
-            ["unknown", name, timeline, end, why] => {
+            ["vote", among, timeline, end] => Ok(Paper::Vote(nodes(among)?, Vote::At(position(timeline, end)?))),
+            ["primary", among] => Ok(Paper::Vote(nodes(among)?, Vote::Primary)),
+            ["unknown", among, timeline, end, why] => {
                 let (why, at_least) = ((*why).to_owned(), position(timeline, end).ok());
-                Ok(Paper::Vote(round(name)?, Vote::Unknown { why, at_least }))
+                Ok(Paper::Vote(nodes(among)?, Vote::Unknown { why, at_least }))
             }
             ["left", timeline, end] => position(timeline, end).map(Paper::Left),
             _ => Err(()),
@@ -145,6 +117,17 @@ impl Cluster {
         self.write_attribute(&self.paper_name(), value.as_deref(), None, true)
     }
 
+    /// Discards the votes of these nodes, all at the same time, before a promotion makes them old.
+    ///
+    /// # Errors
+    /// When one of them cannot be discarded.
+    pub fn discard_votes(&self, nodes: &[NodeName], deadline: Deadline) -> Result<(), ClusterError> {
+        let name = self.paper_name();
+        let started: Vec<_> = nodes.iter().map(|node| self.write_attribute(&name, None, Some(node), true)).collect();
+        let ended = started.into_iter().map(|running| Ok(running?.finish(bounded(deadline)).map(drop)?));
+        ended.collect::<Vec<Result<(), ClusterError>>>().into_iter().collect()
+    }
+
     /// The attribute's name.
     #[must_use]
     pub fn paper_name(&self) -> String {
@@ -164,15 +147,13 @@ mod tests {
 
     #[test]
     fn papers_are_read_as_they_were_written() {
-        let round = Round::new(&"srv1".parse().unwrap());
+        let among = || vec!["srv1".parse().unwrap(), "srv10".parse().unwrap()];
         let unknown = |at_least| Vote::Unknown { why: "it is still replaying".to_owned(), at_least };
         for paper in [
-            Paper::Ask(round.clone(), vec!["srv1".parse().unwrap(), "srv10".parse().unwrap()]),
-            Paper::Ask(round.clone(), Vec::new()),
-            Paper::Vote(round.clone(), Vote::At(at(3, 0x532_8398))),
-            Paper::Vote(round.clone(), Vote::Primary),
-            Paper::Vote(round.clone(), unknown(None)),
-            Paper::Vote(round, unknown(Some(at(2, 7)))),
+            Paper::Vote(among(), Vote::At(at(3, 0x532_8398))),
+            Paper::Vote(among(), Vote::Primary),
+            Paper::Vote(among(), unknown(None)),
+            Paper::Vote(among(), unknown(Some(at(2, 7)))),
             Paper::Left(at(1, 5)),
         ] {
             assert_eq!(paper.to_string().parse(), Ok(paper));
@@ -181,37 +162,22 @@ mod tests {
 
     #[test]
     fn nonsense_is_no_paper() {
-        for text in [
-            "",
-            "vote",
-            "vote r",
-            "vote r 1",
-            "vote r 0 0/5",
-            "vote r 1 5",
-            "left 1",
-            "ask",
-            "elect r 1 0/5",
-            "ask r $(id),b c",
-        ] {
+        for text in
+            ["", "vote", "vote a", "vote a 1", "vote a 0 0/5", "vote a 1 5", "left 1", "elect a 1 0/5", "primary a b"]
+        {
             assert!(text.parse::<Paper>().is_err(), "{text:?} was accepted");
         }
     }
 
-    #[test]
-    fn rounds_differ() {
-        let node = "srv1".parse().unwrap();
-        assert_ne!(Round::new(&node), Round::new(&node));
-    }
-
     proptest! {
         #[test]
-        fn nonsense_never_panics(text in "(ask|vote|unknown|left|primary| |[0-9A-F/,-])*") {
+        fn nonsense_never_panics(text in "(vote|unknown|left|primary| |[0-9A-F/,-])*") {
             let _ = text.parse::<Paper>();
         }
 
         #[test]
         fn a_reason_cannot_break_the_paper(why in ".*") {
-            let paper = Paper::Vote(Round("r".to_owned()), Vote::Unknown { why, at_least: None });
+            let paper = Paper::Vote(vec!["a".parse().unwrap()], Vote::Unknown { why, at_least: None });
             let text = paper.to_string();
             prop_assert!(!text.contains('"') && !text.contains('\n'));
             let read_back = matches!(text.parse(), Ok(Paper::Vote(_, Vote::Unknown { .. })));

@@ -1,6 +1,7 @@
 //! The local PostgreSQL: facts read from it, orders given to it. It knows nothing of the cluster.
 
 mod control;
+mod files;
 mod launch;
 mod observe;
 mod pidfile;
@@ -55,12 +56,28 @@ impl Instance {
         &self.log_file
     }
 
-    /// The user that owns the instance.
+    /// The user that owns the instance according to `system_user`.
     ///
     /// # Errors
     /// When there is no such user.
-    pub fn owner(&self) -> Result<Owner, IdentityError> {
+    pub fn configured_owner(&self) -> Result<Owner, IdentityError> {
         Owner::lookup(&self.parameters.system_user)
+    }
+
+    /// The user that owns the instance: the configured one, or if there is none by that name the data
+    /// directory's owner, so that a slip in the parameter does not make a healthy server look dead.
+    ///
+    /// # Errors
+    /// When neither is a user.
+    pub fn owner(&self) -> Result<Owner, IdentityError> {
+        self.configured_owner().or_else(|error| Owner::of_path(self.data_directory()).ok_or(error))
+    }
+
+    /// The major version of the data directory, as `PG_VERSION` says it.
+    #[must_use]
+    pub fn version(&self) -> String {
+        let text = files::read_small(&self.data_directory().join("PG_VERSION"));
+        text.unwrap_or_default().trim().to_owned()
     }
 
     /// The path of one of PostgreSQL's programs.
@@ -87,7 +104,7 @@ impl Instance {
     /// Whether any server process of the data directory is alive.
     #[must_use]
     pub fn is_running(&self) -> bool {
-        self.postmaster().is_some() || !processes::Processes::of(self.data_directory()).all().is_empty()
+        !processes::Processes::of(self.data_directory()).all().is_empty()
     }
 
     /// Tells the server to leave recovery, and does not wait for that.

@@ -1,7 +1,10 @@
 //! Looking at the instance: from the cheapest fact to the dearest, and no further than needed.
 
-use super::processes::{Processes, is_suspended};
+use super::files::read_small;
+use super::processes::{Processes, is_suspended, postmaster_among};
 use super::{Instance, PidFile, PostmasterStatus, Session, SqlError};
+use std::time::Duration;
+
 use crate::sys::Deadline;
 use crate::types::{Role, State};
 
@@ -26,43 +29,40 @@ impl Instance {
     pub fn observe(&self, deadline: Deadline) -> Observation {
         let processes = Processes::of(self.data_directory());
         let file = self.pid_file();
-        if let Some(pid) = self.postmaster_of(&processes, file.as_ref()) {
-            if is_suspended(pid) {
-                let why = format!("the postmaster, process {pid}, is suspended by a signal or a debugger");
-                return Observation::without_session(State::Silent { was: self.role_by_files(deadline), why });
+        let named = file.as_ref().and_then(|file| file.pid).filter(|pid| processes.is_server(*pid));
+        if let Some(pid) = named {
+            return self.ask(pid, file.as_ref(), deadline);
+        }
+        // One list answers both questions: between two lists a postmaster may come or go.
+        let servers = processes.all();
+        match postmaster_among(&servers) {
+            Some(pid) => self.ask(pid, file.as_ref(), deadline),
+            None if servers.is_empty() => {
+                Observation::without_session(self.missing().map_or(State::Stopped, State::Absent))
             }
-            return self.ask(file.as_ref(), deadline);
+            None => Observation::without_session(State::Orphaned { was: self.role_by_files(shortly()) }),
         }
-        if !processes.all().is_empty() {
-            // The postmaster may have ended its children in the moment between the two looks.
-            let was = self.role_by_files(deadline);
-            return Observation::without_session(match processes.all().is_empty() {
-                true => State::Stopped,
-                false => State::Orphaned { was },
-            });
-        }
-        Observation::without_session(self.missing().map_or(State::Stopped, State::Absent))
     }
 
     /// What `postmaster.pid` says, if it is there.
     #[must_use]
     pub fn pid_file(&self) -> Option<PidFile> {
-        let text = std::fs::read(self.data_directory().join("postmaster.pid")).ok()?;
-        Some(PidFile::parse(&String::from_utf8_lossy(&text)))
+        Some(PidFile::parse(&read_small(&self.data_directory().join("postmaster.pid")).ok()?))
     }
 
     /// The live postmaster's process id.
     #[must_use]
     pub fn postmaster(&self) -> Option<i32> {
-        self.postmaster_of(&Processes::of(self.data_directory()), self.pid_file().as_ref())
+        let processes = Processes::of(self.data_directory());
+        let named = self.pid_file().and_then(|file| file.pid).filter(|pid| processes.is_server(*pid));
+        named.or_else(|| postmaster_among(&processes.all()))
     }
 
-    fn postmaster_of(&self, processes: &Processes, file: Option<&PidFile>) -> Option<i32> {
-        let named = file.and_then(|file| file.pid).filter(|pid| processes.is_server(*pid));
-        named.or_else(|| processes.postmaster())
-    }
-
-    fn ask(&self, file: Option<&PidFile>, deadline: Deadline) -> Observation {
+    fn ask(&self, postmaster: i32, file: Option<&PidFile>, deadline: Deadline) -> Observation {
+        if is_suspended(postmaster) {
+            let why = format!("the postmaster, process {postmaster}, is suspended by a signal or a debugger");
+            return Observation::without_session(State::Silent { was: self.role_by_files(shortly()), why });
+        }
         let status = file.map_or(PostmasterStatus::Unknown, |file| file.status);
         if matches!(status, PostmasterStatus::Starting | PostmasterStatus::Standby) {
             return Observation::without_session(State::Starting);
@@ -79,8 +79,7 @@ impl Instance {
 
     /// What a live postmaster without an answer means.
     fn without_answer(&self, status: PostmasterStatus, error: SqlError) -> State {
-        // The deadline is used up: a short one for the control file, which is local.
-        let files = Deadline::after(std::time::Duration::from_millis(500));
+        let files = shortly();
         let stopping = status == PostmasterStatus::Stopping;
         match error {
             SqlError::NotNow(_) if stopping => State::Stopping,
@@ -93,4 +92,9 @@ impl Instance {
             }
         }
     }
+}
+
+/// For the control file, which is local, when the deadline may be used up.
+fn shortly() -> Deadline {
+    Deadline::after(Duration::from_millis(500))
 }

@@ -38,16 +38,6 @@ impl Processes {
         pids.filter(|pid| self.is_server(*pid)).collect()
     }
 
-    /// The postmaster, for the case that `postmaster.pid` does not tell: children have rewritten their
-    /// command line to `postgres: ...`.
-    pub(super) fn postmaster(&self) -> Option<i32> {
-        let is_child = |pid: &i32| {
-            let title = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            title.starts_with(b"postgres: ") || title.is_empty()
-        };
-        self.all().into_iter().find(|pid| !is_child(pid))
-    }
-
     fn works_here(&self, process: &Path) -> bool {
         let cwd = process.join("cwd");
         if let (Some(identity), Ok(meta)) = (self.identity, fs::metadata(&cwd)) {
@@ -65,6 +55,16 @@ fn is_postgres(process: &Path) -> bool {
     let Ok(link) = fs::read_link(process.join("exe")) else { return false };
     let name = link.file_name().unwrap_or_default().to_string_lossy().into_owned();
     matches!(name.trim_end_matches(" (deleted)"), "postgres" | "postmaster" | "edb-postgres")
+}
+
+/// The postmaster among these, for the case that `postmaster.pid` does not tell: children have rewritten
+/// their command line to `postgres: ...`.
+pub(super) fn postmaster_among(pids: &[i32]) -> Option<i32> {
+    let is_child = |pid: &i32| {
+        let title = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        title.starts_with(b"postgres: ") || title.is_empty()
+    };
+    pids.iter().find(|pid| !is_child(pid)).copied()
 }
 
 fn is_alive(process: &Path) -> bool {

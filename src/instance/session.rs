@@ -48,7 +48,7 @@ pub struct Session {
 impl Instance {
     /// Connects as the instance's owner, which is what `peer` authentication asks for.
     ///
-    /// `pid_file` tells where the server really listens; it is the second try when nothing listens
+    /// `pid_file` tells where the server really listens; it is the second try when there is no server
     /// where the parameters say: a wrong parameter must not make a healthy server look dead.
     ///
     /// # Errors
@@ -57,7 +57,7 @@ impl Instance {
         let port = self.parameters.pgport().ok();
         let first = port.map(|port| self.connect_to(&self.parameters.pghost, port, deadline));
         if let Some(result) = first
-            && !matches!(result, Err(SqlError::NoListener(_)))
+            && !matches!(result, Err(SqlError::NoListener(_) | SqlError::Broken(_)))
         {
             return result;
         }
@@ -99,7 +99,7 @@ impl Instance {
     fn connection(&self, host: &str, port: u16, deadline: Deadline) -> Config {
         let bound = deadline.remaining().max(Duration::from_millis(1));
         let mut config = Config::new();
-        config.host(host).port(port).user(&self.parameters.pguser).dbname(&self.parameters.pgdatabase);
+        config.host(host).port(port).user(name(&self.parameters.pguser)).dbname(name(&self.parameters.pgdatabase));
         config.connect_timeout(bound).application_name("pgbaton");
         // The server's own bounds end what this side has given up.
         let ms = bound.as_millis();
@@ -149,6 +149,13 @@ impl Session {
             RecvTimeoutError::Disconnected => Err(SqlError::Broken("the connection is closed".to_owned())),
         })
     }
+}
+
+/// Names are cut as PostgreSQL cuts them (NAMEDATALEN): a start-up packet that is too long would be
+/// answered by a closed connection, which looks like a crash.
+fn name(text: &str) -> &str {
+    let end = (0..=63).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+    text.get(..end.min(text.len())).unwrap_or(text)
 }
 
 /// The thread's life: tell whether there is a connection, then answer query after query.

@@ -33,7 +33,7 @@ impl Instance {
             (Deadline::after(budget.fast), Deadline::after(budget.immediate), Deadline::after(budget.kill));
         let processes = Processes::of(self.data_directory());
         if self.postmaster().is_some_and(is_suspended) {
-            return self.end_orphans(kill).map(|()| Ending::Forced);
+            return self.kill_all(kill).map(|()| Ending::Forced);
         }
         if self.signal_postmaster(Signal::SIGINT) && self.await_end(&processes, fast) {
             return Ok(Ending::Fast);
@@ -45,14 +45,18 @@ impl Instance {
             );
             self.await_postmaster(immediate);
         }
-        self.end_orphans(kill).map(|()| Ending::Forced)
+        self.kill_all(kill).map(|()| Ending::Forced)
     }
 
-    /// Ends server processes that have no postmaster, and a postmaster that does not obey.
+    /// Ends server processes that have no postmaster. Where there is one, nothing is ended.
     ///
     /// # Errors
     /// When a process survives SIGKILL until the deadline.
     pub fn end_orphans(&self, deadline: Deadline) -> Result<(), EndError> {
+        if self.postmaster().is_some() { Ok(()) } else { self.kill_all(deadline) }
+    }
+
+    fn kill_all(&self, deadline: Deadline) -> Result<(), EndError> {
         let processes = Processes::of(self.data_directory());
         let left = processes.all();
         if left.is_empty() {
@@ -86,10 +90,20 @@ impl Instance {
         postmaster.is_some()
     }
 
-    /// Waits until no server process is left. The postmaster ends last in an orderly shutdown, so the
-    /// search through all processes comes only after its end. False also when it died and left others.
+    /// Waits until no server process is left. After the postmaster's end the logging collector and WAL
+    /// senders may need a moment. False also when the postmaster died and left others.
     fn await_end(&self, processes: &Processes, deadline: Deadline) -> bool {
-        self.await_postmaster(deadline) && processes.all().is_empty()
+        if !self.await_postmaster(deadline) {
+            return false;
+        }
+        let mut pace = Pace::up_to(Duration::from_millis(10));
+        let moment = deadline.at_most(Duration::from_secs(2));
+        while !processes.all().is_empty() {
+            if !pace.step(moment) {
+                return false;
+            }
+        }
+        true
     }
 
     fn await_postmaster(&self, deadline: Deadline) -> bool {

@@ -13,6 +13,7 @@ use std::sync::mpsc;
 use nix::libc;
 
 use super::Instance;
+use super::files::read_small;
 use crate::sys::{Deadline, IdentityError};
 
 /// Why a file is not as it has to be before a start.
@@ -59,7 +60,21 @@ impl Instance {
             return Ok(());
         }
         log::warn!("removing postmaster.pid: process {pid} is no server of {}", self.data_directory().display());
-        self.as_owner("postmaster.pid", |directory| std::fs::remove_file(directory.join("postmaster.pid")), deadline)
+        let socket_lock = self.stale_socket_lock();
+        let remove = |directory: &Path| {
+            socket_lock.map_or(Ok(()), fs::remove_file)?;
+            fs::remove_file(directory.join("postmaster.pid"))
+        };
+        self.as_owner("postmaster.pid", remove, deadline)
+    }
+
+    /// The lock file of the socket that the dead server had: it names this data directory in line 2.
+    fn stale_socket_lock(&self) -> Option<PathBuf> {
+        let file = self.pid_file()?;
+        let lock = file.socket_directory?.join(format!(".s.PGSQL.{}.lock", file.port?));
+        let text = read_small(&lock).ok()?;
+        let ours = text.lines().nth(1).is_some_and(|line| Path::new(line) == self.data_directory());
+        ours.then_some(lock)
     }
 
     fn as_owner(

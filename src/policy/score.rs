@@ -5,8 +5,8 @@
 //! | the primary itself | above all |
 //! | connected, position known, within `maxlag` | 1000, 990, 980 ... by position |
 //! | state `startup` or `backup`, position unknown, or beyond `maxlag` | none |
-//! | not connected for the first time | kept, but ranked behind the connected ones |
-//! | not connected at two monitors in a row | none |
+//! | not connected for less than [`GRACE`] | kept, but ranked behind the connected ones |
+//! | not connected for longer | none |
 //!
 //! The scores are hints: the election decides. Two consequences. Scores that are right but for a small
 //! difference of positions stay as they are, because each change starts a transition. And a standby is
@@ -14,6 +14,7 @@
 //! cluster whose new primary dies then must still find a candidate.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use crate::types::{Lsn, NodeName, Score};
 
@@ -39,8 +40,8 @@ pub struct View<'a> {
     pub connected: &'a [Connected],
     /// The scores as they are.
     pub scores: &'a BTreeMap<NodeName, Score>,
-    /// The nodes that the last monitor did not find connected.
-    pub missing_before: &'a BTreeSet<NodeName>,
+    /// How long ago a monitor first did not find these nodes connected.
+    pub missing_for: &'a BTreeMap<NodeName, Duration>,
     /// Bytes of lag that exclude a standby.
     pub maxlag: Option<u64>,
 }
@@ -57,12 +58,17 @@ pub struct Plan {
 /// Positions that differ by less do not change an existing order: one WAL segment of the usual size.
 const TOLERANCE: u64 = 16 * 1024 * 1024;
 
+/// How long a standby may be away and keep its score. A WAL receiver tries again every 5 seconds
+/// (`wal_retrieve_retry_interval`), and the address that it connects to moves with the primary.
+pub const GRACE: Duration = Duration::from_secs(20);
+
 /// The changes that make the scores right.
 #[must_use]
 pub fn plan(view: &View<'_>) -> Plan {
     let eligible = eligible(view);
     let missing = missing(view);
-    let spared: Vec<_> = missing.iter().filter(|node| !view.missing_before.contains(*node)).collect();
+    let within_grace = |node: &&NodeName| view.missing_for.get(*node).is_none_or(|away| *away < GRACE);
+    let spared: Vec<_> = missing.iter().filter(within_grace).collect();
     let wanted = if is_in_order(view, &eligible, &spared) {
         view.scores.iter().filter(|(n, _)| eligible.contains_key(n) || spared.contains(n)).map(keep).collect()
     } else {
@@ -155,14 +161,14 @@ mod tests {
     struct Case {
         connected: Vec<Connected>,
         scores: BTreeMap<NodeName, Score>,
-        missing_before: BTreeSet<NodeName>,
+        missing_for: BTreeMap<NodeName, Duration>,
         maxlag: Option<u64>,
     }
 
     impl Case {
         fn new(connected: &[Connected], scores: &[(&str, &str)]) -> Self {
             let scores = scores.iter().map(|(n, s)| (node(n), s.parse().unwrap())).collect();
-            Case { connected: connected.to_vec(), scores, missing_before: BTreeSet::new(), maxlag: None }
+            Case { connected: connected.to_vec(), scores, missing_for: BTreeMap::new(), maxlag: None }
         }
 
         fn plan(&self) -> Plan {
@@ -171,7 +177,7 @@ mod tests {
                 end: Lsn(1000 * MB),
                 connected: &self.connected,
                 scores: &self.scores,
-                missing_before: &self.missing_before,
+                missing_for: &self.missing_for,
                 maxlag: self.maxlag,
             })
         }
@@ -224,12 +230,14 @@ mod tests {
     }
 
     #[test]
-    fn a_standby_is_struck_off_at_the_second_look_only() {
+    fn a_standby_is_struck_off_when_it_has_been_away_for_a_while() {
         let scores = [("srv1", "1001"), ("srv2", "990"), ("srv3", "1000")];
         let mut case = Case::new(&[streaming("srv3", 999 * MB)], &scores);
         let first = case.plan();
         assert_eq!(first, Plan { changes: Vec::new(), missing: [node("srv2")].into() });
-        case.missing_before = first.missing;
+        case.missing_for = [(node("srv2"), GRACE - Duration::from_millis(1))].into();
+        assert_eq!(case.changes(), [""; 0]);
+        case.missing_for = [(node("srv2"), GRACE)].into();
         assert_eq!(case.changes(), ["srv2=none"]);
     }
 

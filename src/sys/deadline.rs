@@ -49,14 +49,15 @@ impl Pace {
         Pace { step: Duration::from_millis(1), longest }
     }
 
-    /// Sleeps for the next step, and not beyond the deadline. False when the deadline has passed.
+    /// Sleeps for the next step, and not beyond the deadline. False when the deadline has passed: then
+    /// there is no time for another look either.
     pub fn step(&mut self, deadline: Deadline) -> bool {
         if deadline.has_passed() {
             return false;
         }
         std::thread::sleep(self.step.min(deadline.remaining()));
         self.step = (self.step * 3 / 2 + Duration::from_micros(500)).min(self.longest);
-        true
+        !deadline.has_passed()
     }
 }
 

@@ -2,8 +2,9 @@
 
 use std::ffi::CString;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use nix::libc;
@@ -56,6 +57,14 @@ impl Owner {
         }
         let groups = getgrouplist(&c_name, user.gid).map_err(lookup)?;
         Ok(Owner { name: user.name, uid: user.uid, gid: user.gid, groups, home: user.dir })
+    }
+
+    /// The user that owns a file or directory, if it has a name and is not root.
+    #[must_use]
+    pub fn of_path(path: &Path) -> Option<Owner> {
+        let uid = std::fs::metadata(path).ok()?.uid();
+        let user = User::from_uid(Uid::from_raw(uid)).ok().flatten()?;
+        Owner::lookup(&user.name).ok()
     }
 
     /// The user's name.

@@ -4,6 +4,7 @@
 //! log line, from judging a standby by a single look, and from waiting for ever. Lost notes cost one
 //! repetition.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -17,12 +18,13 @@ use serde::{Deserialize, Serialize};
 pub struct Notes {
     /// Names of WAL receivers that are no cluster node, already mentioned in the log.
     pub ignored: Vec<String>,
-    /// Nodes that the primary's last monitor did not see streaming.
-    pub missing: Vec<String>,
+    /// Nodes that the primary's monitor does not find connected, with the time since boot in milliseconds
+    /// at which it first did not.
+    pub missing: BTreeMap<String, u64>,
     /// When the election that is still undecided began, in milliseconds since boot.
     pub undecided_since_ms: Option<u64>,
-    /// Why this node took itself out of the running in the last election.
-    pub withdrawn: Option<String>,
+    /// This node was to be promoted, and nothing was promoted since.
+    pub candidate: bool,
 }
 
 impl Notes {
@@ -65,7 +67,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("run/pgsql.json");
         assert_eq!(Notes::load(&path), Notes::default());
-        let notes = Notes { withdrawn: Some("x".to_owned()), ..Notes::default() };
+        let notes = Notes { candidate: true, ..Notes::default() };
         notes.save(&path, &Notes::default());
         assert_eq!(Notes::load(&path), notes);
         fs::write(&path, "{\"ignored\": 7").unwrap();

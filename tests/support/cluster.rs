@@ -14,7 +14,7 @@ use super::node::{Node, init_template};
 /// Records the call, then fails if it is told to.
 const PREAMBLE: &str = r#"#!/bin/sh
 store=@STORE@
-me=${OCF_RESKEY_CRM_meta_on_node:-unnamed}
+me=@NODE@
 line="$me ${0##*/}"
 for word in "$@"; do line="$line [$word]"; done
 printf '%s\n' "$line" >>"$store/calls"
@@ -88,15 +88,6 @@ impl Cluster {
         let resource = format!("pg-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let store = home.path().join("store");
         fs::create_dir_all(store.join("attributes")).unwrap();
-        let tools = home.path().join("tools");
-        fs::create_dir(&tools).unwrap();
-        for (name, body) in
-            [("attrd_updater", ATTRD_UPDATER), ("crm_node", CRM_NODE), ("crm_mon", CRM_MON), ("crm_attribute", "")]
-        {
-            let text = format!("{PREAMBLE}{body}").replace("@STORE@", store.to_str().unwrap());
-            fs::write(tools.join(name), text.replace("@RESOURCE@", &resource)).unwrap();
-            fs::set_permissions(tools.join(name), fs::Permissions::from_mode(0o755)).unwrap();
-        }
         let attributes = Attributes::new(&store, &resource);
         Arc::new(Cluster { home, template: template(), resource, attributes })
     }
@@ -132,8 +123,20 @@ impl Cluster {
         self.home.path()
     }
 
-    pub(crate) fn tools(&self) -> PathBuf {
-        self.home.path().join("tools")
+    /// The tools of one node. As the real ones do, they know by themselves where they run.
+    pub(crate) fn install_tools(&self, node: &str) -> PathBuf {
+        let store = self.home.path().join("store");
+        let tools = self.home.path().join(node).join("tools");
+        fs::create_dir(&tools).unwrap();
+        for (name, body) in
+            [("attrd_updater", ATTRD_UPDATER), ("crm_node", CRM_NODE), ("crm_mon", CRM_MON), ("crm_attribute", "")]
+        {
+            let text = format!("{PREAMBLE}{body}").replace("@STORE@", store.to_str().unwrap());
+            let text = text.replace("@NODE@", node).replace("@RESOURCE@", &self.resource);
+            fs::write(tools.join(name), text).unwrap();
+            fs::set_permissions(tools.join(name), fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        tools
     }
 
     /// Where every standby looks for the primary: a link to the socket directory of one node.
@@ -141,8 +144,13 @@ impl Cluster {
         self.home.path().join("address")
     }
 
-    pub(crate) fn move_address_to(&self, node: &Node) {
+    /// A primary's address is gone before its role is.
+    pub(crate) fn take_address_away(&self) {
         let _ = fs::remove_file(self.address());
+    }
+
+    pub(crate) fn move_address_to(&self, node: &Node) {
+        self.take_address_away();
         std::os::unix::fs::symlink(&node.sockets, self.address()).unwrap();
     }
 }

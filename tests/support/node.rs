@@ -51,6 +51,7 @@ pub(crate) struct Node {
     pub(crate) name: String,
     pub(crate) data: PathBuf,
     pub(crate) sockets: PathBuf,
+    tools: PathBuf,
     pub(crate) cluster: Arc<Cluster>,
 }
 
@@ -63,7 +64,8 @@ impl Node {
         for directory in [&home, &sockets] {
             own(directory);
         }
-        Node { name: name.to_owned(), data, sockets, cluster }
+        let tools = cluster.install_tools(name);
+        Node { name: name.to_owned(), data, sockets, tools, cluster }
     }
 
     pub(crate) fn copy_from(&self, template: &Path) {
@@ -188,7 +190,7 @@ impl Node {
     /// A call of the agent on this node, as Pacemaker makes it for a promotable clone.
     pub(crate) fn call(&self, action: &str) -> Call {
         Call::new(action)
-            .variable("PATH", &format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", self.cluster.tools().display()))
+            .variable("PATH", &format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", self.tools.display()))
             .variable("OCF_RESOURCE_INSTANCE", &self.cluster.resource)
             .variable("HA_RSCTMP", self.data.with_file_name("run").to_str().unwrap())
             .parameter("bindir", bindir().to_str().unwrap())

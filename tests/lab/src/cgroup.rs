@@ -50,6 +50,13 @@ impl Group {
         self.event("frozen 1").unwrap_or(false)
     }
 
+    /// Its processes, as the machine counts them.
+    pub(crate) fn processes(&self) -> Result<Vec<i32>> {
+        let path = self.0.join("cgroup.procs");
+        let text = fs::read_to_string(&path).doing(|| format!("read {}", path.display()))?;
+        Ok(text.lines().filter_map(|line| line.parse().ok()).collect())
+    }
+
     /// Kills every process of the group at once, waits until none is left, removes the group.
     pub(crate) fn kill_and_remove(&self) -> Result<()> {
         if !self.0.exists() {

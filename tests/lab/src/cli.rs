@@ -12,7 +12,7 @@ use crate::error::{Doing, Result};
 use crate::harness::Lab;
 use crate::lock::Lock;
 use crate::plan::Plan;
-use crate::{demo, node, sandbox, scenario, switch};
+use crate::{bench, demo, node, sandbox, scenario, switch};
 
 /// A real Pacemaker cluster on one machine: namespaces for nodes, a power switch for fencing.
 #[derive(Debug, Parser)]
@@ -85,6 +85,8 @@ pub(crate) enum Order {
         #[command(flatten)]
         wish: WishArgs,
     },
+    /// Measure this agent and the two others side by side
+    Bench(bench::BenchArgs),
     /// Remove every trace of the lab except the root image
     Down,
     /// Run a command as root in a throw-away system on top of the root image
@@ -97,6 +99,10 @@ pub(crate) enum Order {
         #[arg(last = true)]
         command: Vec<String>,
     },
+    #[command(hide = true)]
+    BenchAgent(bench::AgentArgs),
+    #[command(hide = true)]
+    BenchStub(bench::StubArgs),
     #[command(hide = true)]
     PowerSwitch,
     #[command(hide = true)]
@@ -137,6 +143,12 @@ pub(crate) fn obey(order: Order) -> Result<ExitCode> {
             let _lock = Lock::take()?;
             return scenario::run(&names, &wish.try_into()?);
         }
+        Order::Bench(args) => {
+            let _lock = Lock::take()?;
+            return bench::run(&args);
+        }
+        Order::BenchAgent(args) => bench::measure_agent(&args)?,
+        Order::BenchStub(args) => bench::become_agent(&args)?,
         Order::Down => down()?,
         Order::Sandbox { command } => return sandbox::sandbox(&command),
         Order::SandboxInit { command } => return sandbox::init(&command),

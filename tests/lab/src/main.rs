@@ -1,5 +1,6 @@
 //! `lab`: a real Pacemaker cluster on one machine.
 
+mod bench;
 mod cgroup;
 mod cli;
 mod cluster;

@@ -129,11 +129,11 @@ pub(crate) fn wait_until_all_online(plan: &Plan) -> Result<()> {
 }
 
 fn example_path(plan: &Plan) -> Result<std::path::PathBuf> {
-    let examples = paths::repository().join("pcs-examples");
-    let path = examples.join(format!("{}.sh", plan.example));
-    match path.is_file() {
-        true => Ok(path),
-        false => unexpected(format!("no example '{}' in {}", plan.example, examples.display())),
+    let examples = ["pcs-examples", "tests/lab/definitions"].map(|dir| paths::repository().join(dir));
+    let paths = examples.iter().map(|dir| dir.join(format!("{}.sh", plan.example)));
+    match paths.into_iter().find(|path| path.is_file()) {
+        Some(path) => Ok(path),
+        None => unexpected(format!("no example '{}' in {}", plan.example, examples[0].display())),
     }
 }
 

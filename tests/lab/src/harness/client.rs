@@ -26,6 +26,22 @@ const ROW_LIMIT: Duration = Duration::from_secs(120);
 /// Numbers of the clients of this process; rows of earlier runs lie in the same table.
 static NEXT_NUMBER: AtomicI32 = AtomicI32::new(0);
 
+/// What tells one client from all others.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ticket {
+    /// Counts the cables that lead to the switch.
+    pub(super) sequence: usize,
+    /// What its rows bear.
+    pub(super) number: i32,
+}
+
+impl Ticket {
+    pub(super) fn draw() -> Self {
+        let sequence = NEXT_NUMBER.fetch_add(1, Ordering::Relaxed);
+        Self { sequence: usize::try_from(sequence).unwrap_or_default(), number: sequence + epoch_seconds() }
+    }
+}
+
 /// A client that writes until it is stopped.
 #[derive(Debug)]
 pub(crate) struct Client {
@@ -39,13 +55,12 @@ pub(crate) struct Client {
 impl Client {
     /// Starts a client without waiting for its first row.
     pub(crate) fn start(lab: &Lab) -> Result<Self> {
-        let sequence = NEXT_NUMBER.fetch_add(1, Ordering::Relaxed);
-        let number = sequence + epoch_seconds();
+        let Ticket { sequence, number } = Ticket::draw();
         let stop = Arc::new(AtomicBool::new(false));
         let history = Arc::new(Mutex::new(History::new(number)));
         let (their_stop, their_history) = (Arc::clone(&stop), Arc::clone(&history));
         let thread = thread::spawn(move || {
-            plug_in(usize::try_from(sequence).unwrap_or_default())?;
+            plug_in(sequence)?;
             write_rows(number, &their_stop, &their_history);
             Ok(())
         });
@@ -101,6 +116,11 @@ impl Client {
         }
     }
 
+    /// A look at what has happened so far.
+    pub(crate) fn look<T>(&self, look: impl FnOnce(&History) -> T) -> T {
+        look(&self.history())
+    }
+
     fn history(&self) -> MutexGuard<'_, History> {
         self.history.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -122,6 +142,7 @@ pub(crate) fn plug_in(sequence: usize) -> Result<()> {
 
 fn write_rows(number: i32, stop: &AtomicBool, history: &Mutex<History>) {
     let start = Instant::now();
+    history.lock().unwrap_or_else(PoisonError::into_inner).began = SystemTime::now();
     let mut session = None;
     let mut n = 0;
     while !stop.load(Ordering::Relaxed) {

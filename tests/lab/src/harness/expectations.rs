@@ -1,13 +1,19 @@
 //! What a scenario may expect of the cluster after its story.
 #![allow(dead_code, reason = "a vocabulary for scenarios is larger than what they say today")]
 
-use std::time::Duration;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use super::full_strength;
-use super::lab::Lab;
+use super::lab::{Lab, brief};
+use crate::cluster::state::State;
 use crate::error::{Result, unexpected};
+use crate::switch;
 
 const FULL_STRENGTH_LIMIT: Duration = Duration::from_secs(120);
+/// Longer than the longest monitor interval and the timeout of a monitor.
+const FAILURE_LIMIT: Duration = Duration::from_secs(60);
+const LOOK_PAUSE: Duration = Duration::from_millis(200);
 
 impl Lab {
     /// Waits until the cluster has recovered by itself: nobody mends, rebuilds or cleans anything up. Failed actions
@@ -27,11 +33,46 @@ impl Lab {
     /// The failure that was made is listed, once, and no other.
     pub(crate) fn assert_only_failure(&self, operation: &str, node: &str) -> Result<()> {
         match &self.state()?.failures[..] {
-            [one] if one.contains(&format!("_{operation}_")) && one.contains(&format!(" on {node}:")) => Ok(()),
+            [one] if is_failure_of(one, operation, node) => Ok(()),
             failures => unexpected(format!(
                 "exactly one failed {operation} on {node} expected, there are: {}",
                 failures.join("; ")
             )),
+        }
+    }
+
+    /// Waits until Pacemaker lists the failure that was made.
+    pub(crate) fn wait_for_failure(&self, operation: &str, node: &str) -> Result<()> {
+        let made = |failure: &String| is_failure_of(failure, operation, node);
+        let what = format!("a failed {operation} on {node}");
+        self.wait_until(&what, FAILURE_LIMIT, |state| state.failures.iter().any(made)).map(drop)
+    }
+
+    /// Looks at the cluster for that long; at every look it has to be as wanted.
+    pub(crate) fn watch(&self, what: &str, time: Duration, wanted: impl Fn(&State) -> bool) -> Result<()> {
+        let start = Instant::now();
+        while start.elapsed() < time {
+            let state = self.state()?;
+            if !wanted(&state) {
+                let after = start.elapsed().as_millis();
+                return unexpected(format!("{what}: not so after {after} ms: {}", brief(&state)));
+            }
+            std::thread::sleep(LOOK_PAUSE);
+        }
+        Ok(())
+    }
+
+    /// Which boot of each node this is: another one after the node has lost its power.
+    pub(crate) fn boots(&self) -> Result<BTreeMap<String, String>> {
+        let boot = |node: String| switch::order(&format!("pid {node}")).map(|boot| (node, boot));
+        self.nodes().into_iter().map(boot).collect()
+    }
+
+    /// No node has lost its power since [`Self::boots`] was looked at.
+    pub(crate) fn assert_nobody_fenced(&self, before: &BTreeMap<String, String>) -> Result<()> {
+        match self.boots()? {
+            now if now == *before => Ok(()),
+            now => unexpected(format!("no node should have been fenced; boots before: {before:?}, now: {now:?}")),
         }
     }
 
@@ -41,4 +82,8 @@ impl Lab {
             primary => unexpected(format!("{node} should be the primary, {primary} is")),
         }
     }
+}
+
+fn is_failure_of(failure: &str, operation: &str, node: &str) -> bool {
+    failure.contains(&format!("_{operation}_")) && failure.contains(&format!(" on {node}:"))
 }

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::fmt::{self, Write};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crate::error::{Result, unexpected};
 
@@ -23,6 +23,8 @@ pub(crate) struct Ack {
 #[derive(Debug)]
 pub(crate) struct History {
     pub client: i32,
+    /// The time of day that the others count from.
+    pub began: SystemTime,
     pub acks: Vec<Ack>,
     /// Each reason once per run of equal ones, with the time of the first.
     errors: Vec<(Duration, String)>,
@@ -30,7 +32,7 @@ pub(crate) struct History {
 
 impl History {
     pub(crate) fn new(client: i32) -> Self {
-        Self { client, acks: Vec::new(), errors: Vec::new() }
+        Self { client, began: SystemTime::now(), acks: Vec::new(), errors: Vec::new() }
     }
 
     pub(crate) fn note_error(&mut self, at: Duration, reason: String) {

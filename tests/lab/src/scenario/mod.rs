@@ -1,9 +1,19 @@
 //! The scenarios, one file each, and the runner that gives each of them a cluster at full strength.
 
 mod cold_start;
+mod cold_start_after_power_loss_of_all;
+mod crmsh_example;
+mod names_that_are_prefixes;
 mod power_loss_of_the_primarys_node;
+mod power_loss_right_after_promotion;
+mod power_loss_while_a_standby_is_behind;
 mod sigkill_of_the_primarys_processes;
+mod standby_mode_of_the_primarys_node;
 mod switchover_and_back;
+mod switchover_to_a_lagging_standby;
+mod switchover_with_a_large_dirty_buffer;
+mod two_nodes_with_a_quorum_device;
+mod two_of_three_nodes_lost;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
@@ -37,6 +47,42 @@ pub(crate) const ALL: &[Scenario] = &[
     scenario("switchover_and_back", switchover_and_back::switchover_and_back),
     scenario("sigkill_of_the_primarys_processes", sigkill_of_the_primarys_processes::sigkill_of_the_primarys_processes),
     scenario("power_loss_of_the_primarys_node", power_loss_of_the_primarys_node::power_loss_of_the_primarys_node),
+    scenario(
+        "cold_start_after_power_loss_of_all",
+        cold_start_after_power_loss_of_all::cold_start_after_power_loss_of_all,
+    ),
+    scenario(
+        "cold_start_without_the_old_primary",
+        cold_start_after_power_loss_of_all::cold_start_without_the_old_primary,
+    ),
+    scenario(
+        "switchover_with_a_large_dirty_buffer",
+        switchover_with_a_large_dirty_buffer::switchover_with_a_large_dirty_buffer,
+    ),
+    scenario("switchover_to_a_lagging_standby", switchover_to_a_lagging_standby::switchover_to_a_lagging_standby),
+    scenario("standby_mode_of_the_primarys_node", standby_mode_of_the_primarys_node::standby_mode_of_the_primarys_node),
+    scenario(
+        "power_loss_while_a_standby_is_behind",
+        power_loss_while_a_standby_is_behind::power_loss_while_a_standby_is_behind,
+    ),
+    scenario(
+        "power_loss_while_restarted_standbys_differ",
+        power_loss_while_a_standby_is_behind::power_loss_while_restarted_standbys_differ,
+    ),
+    scenario("power_loss_right_after_promotion", power_loss_right_after_promotion::power_loss_right_after_promotion),
+    scenario("both_standbys_nodes_lost", two_of_three_nodes_lost::both_standbys_nodes_lost),
+    scenario("primarys_and_a_standbys_node_lost", two_of_three_nodes_lost::primarys_and_a_standbys_node_lost),
+    // Clusters of their own.
+    Scenario {
+        nodes: Some(names_that_are_prefixes::NODES),
+        ..scenario("names_that_are_prefixes", names_that_are_prefixes::names_that_are_prefixes)
+    },
+    Scenario { example: Some(crmsh_example::EXAMPLE), ..scenario("crmsh_example", crmsh_example::crmsh_example) },
+    Scenario {
+        nodes: Some(two_nodes_with_a_quorum_device::NODES),
+        example: Some(two_nodes_with_a_quorum_device::EXAMPLE),
+        ..scenario("two_nodes_with_a_quorum_device", two_nodes_with_a_quorum_device::two_nodes_with_a_quorum_device)
+    },
 ];
 
 /// Runs the named scenarios, or all.

@@ -1,12 +1,13 @@
 //! The power switch's server: one thread per caller, one order per connection.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use nix::sched::{CloneFlags, unshare};
+use nix::unistd::close;
 
 use super::power::Board;
 use crate::cgroup::Group;
@@ -18,6 +19,7 @@ const READ_LIMIT: Duration = Duration::from_secs(5);
 
 /// Serves until it is killed.
 pub(crate) fn serve() -> Result<()> {
+    close_what_was_inherited()?;
     // Node 'switch' cannot collide with a real one: those have 'node-' before their names.
     Group::make("switch")?.join()?;
     let board = Arc::new(Board::new(Plan::load()?));
@@ -33,6 +35,18 @@ pub(crate) fn serve() -> Result<()> {
                 eprintln!("power switch: {error}");
             }
         });
+    }
+    Ok(())
+}
+
+/// The switch and the nodes outlive the command that made the lab: a lock that its caller holds (`flock lock lab up`)
+/// must not live on in them.
+fn close_what_was_inherited() -> Result<()> {
+    let there = fs::read_dir("/proc/self/fd").doing(|| "look at the open descriptors".to_owned())?;
+    let descriptors: Vec<i32> = there.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+    for descriptor in descriptors.into_iter().filter(|descriptor| *descriptor > 2) {
+        // The one of the directory that was read is closed already.
+        let _ = close(descriptor);
     }
     Ok(())
 }

@@ -1,0 +1,141 @@
+//! What a scenario needs to make standbys lag, and to tell how far each node's WAL reaches.
+
+use std::fs;
+use std::time::Duration;
+
+use super::lab::{Lab, SCENARIO_CONF};
+use crate::cluster::node_shell::{check_on, run_on, sql_on};
+use crate::cluster::state::{RESOURCE, State};
+use crate::error::{Doing, Error, Result, unexpected};
+use crate::paths;
+use crate::wait::{self, Seen};
+
+const CATCH_UP_LIMIT: Duration = Duration::from_secs(60);
+const TURNOVER_LIMIT: Duration = Duration::from_secs(120);
+const QUORUM_LIMIT: Duration = Duration::from_secs(90);
+const NOTICE_LIMIT: Duration = Duration::from_secs(20);
+const PG_CTL_LIMIT: Duration = Duration::from_secs(20);
+
+/// The end of WAL that a standby shows: PostgreSQL's own functions, which lie after a restart.
+const END_OF_WAL: &str = "select coalesce(case when pg_is_in_recovery() \
+                          then greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) \
+                          else pg_current_wal_flush_lsn() end - '0/0', 0)::bigint";
+
+impl Lab {
+    // --- looking ---------------------------------------------------------------------------------------------------
+
+    /// How many bytes of WAL the node has: received or replayed on a standby, flushed on a primary.
+    pub(crate) fn position(&self, node: &str) -> Result<u64> {
+        number(&sql_on(node, END_OF_WAL)?)
+    }
+
+    /// The timeline on which the primary writes.
+    pub(crate) fn timeline(&self, primary: &str) -> Result<u64> {
+        let name = sql_on(primary, "select substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8)")?;
+        u64::from_str_radix(&name, 16).map_err(|_| Error::Unexpected(format!("'{name}' is no timeline")))
+    }
+
+    /// What PostgreSQL has logged on that node since its data directory was made.
+    pub(crate) fn server_log(&self, node: &str) -> Result<String> {
+        let path = paths::data(node).join("log/postgresql.log");
+        let text = fs::read(&path).doing(|| format!("read {}", path.display()))?;
+        Ok(String::from_utf8_lossy(&text).into_owned())
+    }
+
+    // --- waiting ---------------------------------------------------------------------------------------------------
+
+    /// Waits until all standbys have flushed and replayed what the primary has written by now.
+    pub(crate) fn wait_until_all_caught_up(&self) -> Result<()> {
+        let primary = self.primary()?;
+        let lsn = sql_on(&primary, "select pg_current_wal_flush_lsn()")?;
+        let ask =
+            format!("select count(*) from pg_stat_replication where replay_lsn >= '{lsn}' and flush_lsn >= '{lsn}'");
+        let wanted = (self.nodes().len() - 1).to_string();
+        wait::until("standbys that have replayed everything", CATCH_UP_LIMIT, || {
+            let count = sql_on(&primary, &ask)?;
+            Ok(match count == wanted {
+                true => Seen::Yes(()),
+                false => Seen::NotYet(format!("{count} of {wanted} have replayed {lsn}")),
+            })
+        })
+    }
+
+    /// Waits until a node was promoted after `timeline` was the primary's, wherever that is.
+    pub(crate) fn wait_for_promotion_after(&self, timeline: u64) -> Result<String> {
+        wait::until(&format!("a promotion after timeline {timeline}"), TURNOVER_LIMIT, || {
+            let primary = self.primary()?;
+            let now = self.timeline(&primary)?;
+            Ok(match now > timeline {
+                true => Seen::Yes(primary),
+                false => Seen::NotYet(format!("{primary} writes on timeline {now}")),
+            })
+        })
+    }
+
+    /// Waits until the node knows that it is alone, and its instance is a standby there.
+    pub(crate) fn wait_until_alone_as_standby(&self, node: &str) -> Result<()> {
+        wait::until(&format!("{node} as a standby without quorum"), QUORUM_LIMIT, || {
+            let state = State::seen_by(node)?;
+            // The lost nodes, which nobody could fence, are still shown with what they ran.
+            let shows = |nodes: &[String]| nodes.iter().any(|name| name == node);
+            let demoted = !state.quorum && !shows(&state.promoted) && shows(&state.unpromoted);
+            Ok(match demoted && sql_on(node, "select pg_is_in_recovery()")? == "t" {
+                true => Seen::Yes(()),
+                false => Seen::NotYet(super::lab::brief(&state)),
+            })
+        })
+    }
+
+    // --- breaking --------------------------------------------------------------------------------------------------
+
+    /// The standby's link to the primary fails, for replication only; the cluster goes on seeing the node.
+    pub(crate) fn stop_receiving(&self, node: &str) -> Result<()> {
+        let nowhere = format!("primary_conninfo = 'host=127.0.0.1 port=1 application_name={node}'");
+        let script = format!("printf '%s\\n' \"$1\" >> {SCENARIO_CONF}");
+        check_on(node, &["bash", "-c", &script, "stop_receiving", &nowhere])?;
+        self.reload(node)?;
+        wait::until_true(&format!("end of the WAL receiver on {node}"), NOTICE_LIMIT, || {
+            Ok(sql_on(node, "select count(*) from pg_stat_wal_receiver where status = 'streaming'")? == "0")
+        })
+    }
+
+    pub(crate) fn receive_again(&self, node: &str) -> Result<()> {
+        check_on(node, &["sed", "-i", "/^primary_conninfo/d", SCENARIO_CONF])?;
+        self.reload(node)
+    }
+
+    /// All server processes but the postmaster start anew, as after the crash of one of them: what the WAL receiver
+    /// knew is forgotten, and `pg_last_wal_receive_lsn()` is the start of a segment.
+    pub(crate) fn restart_server_processes(&self, node: &str) -> Result<()> {
+        let checkpointer = sql_on(node, "select pid from pg_stat_activity where backend_type = 'checkpointer'")?;
+        check_on(node, &["kill", "-KILL", &checkpointer])?;
+        wait::until_true(&format!("new server processes on {node}"), PG_CTL_LIMIT, || {
+            let now = sql_on(node, "select pid from pg_stat_activity where backend_type = 'checkpointer'")?;
+            Ok(!now.is_empty() && now != checkpointer)
+        })
+    }
+
+    /// Gives a node a promotion score that the agent did not choose.
+    pub(crate) fn set_score(&self, through: &str, node: &str, score: i64) -> Result<()> {
+        let promotion = format!("--promotion={RESOURCE}");
+        let update = format!("--update={score}");
+        check_on(through, &["crm_attribute", &promotion, &update, "--node", node]).map(drop)
+    }
+
+    // --- judging ---------------------------------------------------------------------------------------------------
+
+    /// The server answers questions and refuses to write.
+    pub(crate) fn assert_only_reads(&self, node: &str) -> Result<()> {
+        number(&sql_on(node, "select count(*) from lab.rows")?)?;
+        let insert = "insert into lab.rows(client, n) values (0, 0)";
+        let tried = run_on(node, &["runuser", "-u", "postgres", "--", "psql", "-XAtqc", insert], PG_CTL_LIMIT)?;
+        match tried.code != 0 && tried.stderr.contains("read-only transaction") {
+            true => Ok(()),
+            false => unexpected(format!("{node} should refuse a write as read-only: {} {}", tried.code, tried.stderr)),
+        }
+    }
+}
+
+fn number(text: &str) -> Result<u64> {
+    text.parse().map_err(|_| Error::Unexpected(format!("'{text}' is no number")))
+}
