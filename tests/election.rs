@@ -7,6 +7,7 @@ mod support;
 
 use std::fs;
 use std::sync::Arc;
+use std::time::Duration;
 
 use support::agent::Answer;
 use support::cluster::Cluster;
@@ -57,7 +58,9 @@ fn of_equals_the_picked_node_is_promoted() {
     assert_eq!(cluster.attributes.scores(), "", "an election that agrees changes no score");
     promotion.promote().expect_code(0);
     standbys[1].await_seen(Seen::Primary);
-    wait_until("the question is withdrawn", || cluster.attributes.paper("srv3").is_empty());
+    for node in ["srv2", "srv3"] {
+        assert_eq!(cluster.attributes.paper(node), "", "a promotion discards the votes that were given before it");
+    }
 }
 
 #[test]
@@ -67,8 +70,8 @@ fn a_picked_node_that_is_behind_yields_by_the_scores_and_the_best_is_promoted() 
     cluster.attributes.set_score("srv3", "1000");
     let wrong = Promotion::new(&behind, &["srv2", "srv3"]);
     let answers = wrong.announce(&[&best, &behind]);
-    assert_eq!(logged(&answers, "this node is not the best"), 1, "{answers:#?}");
-    assert_eq!(cluster.attributes.scores(), "srv2=500 srv3=1");
+    assert!(logged(&answers, "srv3 is not the best") >= 1, "{answers:#?}");
+    assert_eq!(cluster.attributes.scores(), "srv2=1002 srv3=1");
     let refused = wrong.promote().expect_code(1).expect_reason("srv2");
     for position in [end_of(&best), end_of(&behind)] {
         assert!(refused.reason().contains(&position), "no {position}: {refused:#?}");
@@ -87,11 +90,11 @@ fn a_node_that_is_picked_again_excludes_itself_and_stands_again_at_its_next_moni
     let wrong = Promotion::new(&behind, &["srv2", "srv3"]);
     wrong.announce(&[&best, &behind]);
     wrong.announce(&[&best, &behind]);
-    assert_eq!(cluster.attributes.scores(), format!("srv2=500 srv3={NEVER}"));
+    assert_eq!(cluster.attributes.scores(), format!("srv2=1002 srv3={NEVER}"));
     wrong.promote().expect_code(1);
     let again = behind.call("monitor").run().expect_code(0);
     assert_eq!(again.logged("standing for election again"), 1, "{again:#?}");
-    assert_eq!(cluster.attributes.scores(), "srv2=500 srv3=1");
+    assert_eq!(cluster.attributes.scores(), "srv2=1002 srv3=1");
     cluster.attributes.take_calls();
     behind.call("monitor").run().expect_code(0);
     assert_eq!(cluster.attributes.take_calls(), [""; 0], "the second monitor has nothing to do");
@@ -108,7 +111,7 @@ fn the_better_node_wins_also_after_both_were_restarted_within_one_segment() {
     let received = "select coalesce(pg_last_wal_receive_lsn()::text, '')";
     wait_until("both say the same", || !best.sql(received).is_empty() && best.sql(received) == behind.sql(received));
     Promotion::new(&behind, &["srv2", "srv3"]).announce(&[&best, &behind]);
-    assert_eq!(cluster.attributes.scores(), "srv2=500 srv3=1");
+    assert_eq!(cluster.attributes.scores(), "srv2=1002 srv3=1");
     let right = Promotion::new(&best, &["srv2", "srv3"]);
     right.announce(&[&best, &behind]);
     right.promote().expect_code(0);
@@ -124,29 +127,46 @@ fn a_crashed_primary_that_came_back_as_a_standby_takes_part() {
     let wrong = Promotion::new(&behind, &names);
     wrong.announce(&[&primary, &best, &behind]);
     let scores = cluster.attributes.scores();
-    assert!(scores.contains("srv1=500") || scores.contains("srv2=500"), "{scores}");
-    let right = if scores.contains("srv1=500") { &primary } else { &best };
+    assert!(scores.contains("srv1=1002") || scores.contains("srv2=1002"), "{scores}");
+    let right = if scores.contains("srv1=1002") { &primary } else { &best };
     let promotion = Promotion::new(right, &names);
     promotion.announce(&[&primary, &best, &behind]);
     promotion.promote().expect_code(0);
 }
 
+/// Under load Pacemaker runs the notifications one after the other, so none may wait for the next.
+#[test]
+fn notifications_that_come_one_after_the_other_hold_the_same_election() {
+    let Failover { cluster, best, behind, .. } = failover();
+    for order in [[&best, &behind], [&behind, &best]] {
+        cluster.attributes.set_score("srv3", "1000");
+        let wrong = Promotion::new(&behind, &["srv2", "srv3"]).timeout(5_000);
+        let answers: Vec<_> = order.iter().map(|node| wrong.announce(&[*node]).remove(0)).collect();
+        assert!(answers.iter().all(|answer| answer.elapsed < Duration::from_secs(3)), "{answers:#?}");
+        assert_eq!(logged(&answers, "srv3 is not the best"), 1 + logged(&answers[..1], "srv3 is not the best"));
+        assert_eq!(cluster.attributes.scores(), "srv2=1002 srv3=1");
+        ["srv2", "srv3"].iter().for_each(|node| cluster.attributes.set_paper(node, ""));
+    }
+}
+
 #[test]
 fn a_silent_voter_delays_the_promotion_and_is_left_out_by_name_in_the_end() {
     let Failover { cluster, best, .. } = failover();
-    let election = Promotion::new(&best, &["srv2", "srv3"]).election_timeout("6");
-    let first = election.clone().timeout(3_000);
-    let answers = first.announce(&[&best]);
-    assert_eq!(logged(&answers, "the position of srv3 (did not answer) is not known"), 1, "{answers:#?}");
-    assert_eq!(cluster.attributes.scores(), format!("srv2={NEVER}"));
-    first.promote().expect_code(1).expect_reason("election");
-    best.call("monitor").run().expect_code(0);
-    assert_eq!(cluster.attributes.scores(), "srv2=1");
-    let second = election.timeout(15_000);
-    let answers = second.announce(&[&best]);
-    assert_eq!(logged(&answers, "promoting without srv3 (did not answer)"), 1, "{answers:#?}");
-    let promoted = second.promote().expect_code(0);
-    assert_eq!(promoted.logged("promoting without srv3"), 1, "{promoted:#?}");
+    let election = Promotion::new(&best, &["srv2", "srv3"]).election_timeout("4");
+    election.announce(&[&best]);
+    election.promote().expect_code(1).expect_reason("srv3 (did not answer)");
+    assert_eq!(best.seen(), Seen::Standby);
+    let mut last = None;
+    wait_until("the election's timeout is over", || {
+        election.announce(&[&best]);
+        let answer = election.promote();
+        let promoted = answer.code == 0;
+        last = Some(answer);
+        promoted
+    });
+    let promoted = last.unwrap();
+    assert_eq!(promoted.logged("promoting without srv3 (did not answer)"), 1, "{promoted:#?}");
+    assert_eq!(cluster.attributes.paper("srv2"), "");
 }
 
 #[test]
@@ -155,7 +175,7 @@ fn a_voter_whose_instance_is_down_says_so_and_is_waited_for() {
     behind.crash();
     let promotion = Promotion::new(&best, &["srv2", "srv3"]).timeout(3_000);
     let answers = promotion.announce(&[&best, &behind]);
-    assert_eq!(logged(&answers, "srv3 (its instance is not running) is not known"), 1, "{answers:#?}");
+    assert!(logged(&answers, "srv3 (its instance is not running) is not known") >= 1, "{answers:#?}");
     promotion.promote().expect_code(1);
     assert_eq!(best.seen(), Seen::Standby);
 }
@@ -172,10 +192,11 @@ fn a_voter_that_is_replaying_delays_only_until_it_has_replayed() {
     let promotion = Promotion::new(&best, &["srv2", "srv3"]);
     std::thread::scope(|scope| {
         let election = scope.spawn(|| promotion.announce(&[&best, &behind]));
-        wait_until("the voter's first answer", || behind.cluster.attributes.paper("srv3").starts_with("unknown"));
+        wait_until("the candidate's vote", || behind.cluster.attributes.paper("srv2").starts_with("vote"));
+        assert_eq!(behind.cluster.attributes.paper("srv3"), "");
         fs::remove_file(&hold).unwrap();
         let answers = election.join().unwrap();
-        assert_eq!(logged(&answers, "no present node has more WAL"), 1, "{answers:#?}");
+        assert!(logged(&answers, "no present node has more WAL") >= 1, "{answers:#?}");
     });
     promotion.promote().expect_code(0);
 }
@@ -186,7 +207,7 @@ fn a_voter_that_takes_writes_forbids_the_promotion() {
     primary.run_as_primary();
     let promotion = Promotion::new(&best, &["srv1", "srv2"]);
     let answers = promotion.announce(&[&primary, &best]);
-    assert_eq!(logged(&answers, "srv1 takes writes as a primary"), 1, "{answers:#?}");
+    assert!(logged(&answers, "srv1 takes writes as a primary") >= 1, "{answers:#?}");
     assert_eq!(cluster.attributes.scores(), format!("srv2={NEVER}"));
     promotion.promote().expect_code(1);
     assert_eq!(best.seen(), Seen::Standby);
@@ -198,17 +219,6 @@ fn promote_without_an_election_refuses() {
     let promotion = Promotion::new(&best, &["srv2", "srv3"]);
     promotion.promote().expect_code(1).expect_reason("no election was held");
     assert_eq!(best.seen(), Seen::Standby);
-}
-
-#[test]
-fn an_answer_to_an_earlier_question_does_not_count() {
-    let Failover { cluster, best, behind, .. } = failover();
-    Promotion::new(&best, &["srv2", "srv3"]).announce(&[&best, &behind]);
-    assert!(cluster.attributes.paper("srv3").starts_with("vote "));
-    let second = Promotion::new(&best, &["srv2", "srv3"]).timeout(3_000);
-    let answers = second.announce(&[&best]);
-    assert_eq!(logged(&answers, "srv3 (did not answer)"), 1, "{answers:#?}");
-    second.promote().expect_code(1);
 }
 
 #[test]
@@ -257,7 +267,7 @@ fn a_stopped_primary_that_is_started_again_takes_its_paper_back_and_wins() {
     primary.call("start").run().expect_code(0);
     assert_eq!(cluster.attributes.paper("srv1"), "");
     Promotion::new(&standby, &["srv1", "srv2"]).announce(&[&primary, &standby]);
-    assert_eq!(cluster.attributes.scores(), "srv1=500 srv2=1");
+    assert_eq!(cluster.attributes.scores(), "srv1=1002 srv2=1");
     let right = Promotion::new(&primary, &["srv1", "srv2"]);
     right.announce(&[&primary, &standby]);
     right.promote().expect_code(0);
@@ -301,7 +311,7 @@ fn a_switchover_to_a_node_that_lacks_the_end_goes_back_to_the_old_primary() {
     primary.call("demote").run().expect_code(0);
     standby.run_as_standby();
     Promotion::new(&standby, &["srv1", "srv2"]).announce(&[&primary, &standby]);
-    assert_eq!(cluster.attributes.scores(), "srv1=500 srv2=1");
+    assert_eq!(cluster.attributes.scores(), "srv1=1002 srv2=1");
     let back = Promotion::new(&primary, &["srv1", "srv2"]);
     back.announce(&[&primary, &standby]);
     back.promote().expect_code(0);

@@ -85,7 +85,7 @@ impl Cell {
 
     fn check(&self, stage: Stage) {
         let Stage { node, parameters, clients } = stage;
-        node.cluster.attributes.set_paper(NODE, "ask round-1 ");
+        node.cluster.attributes.set_paper(NODE, &format!("vote {NODE} 1 0/1"));
         let mut call = node.call(self.action).timeout(self.timeout_ms);
         for (name, value) in parameters {
             call = call.parameter(name, value);

@@ -13,8 +13,9 @@ impl Score {
     pub const NEVER: Score = Score(-1_000_000);
     /// The weakest score that allows a promotion: a candidate until the election knows better.
     pub const CANDIDATE: Score = Score(1);
-    /// What an election gives the node that it prefers to the one that Pacemaker picked.
-    pub const ELECTED: Score = Score(500);
+    /// What an election gives the node that it prefers to the one that Pacemaker picked: more than any
+    /// other node has, a primary that was just demoted included.
+    pub const ELECTED: Score = Score(1002);
     /// The primary's own score, above every standby's.
     pub const PRIMARY: Score = Score(1001);
 

@@ -85,6 +85,11 @@ impl Contender {
         }
     }
 
+    /// The others' lost nodes need a fresh base backup.
+    pub(super) fn takes_lost_node_back(self) -> bool {
+        self == Self::Pgbaton
+    }
+
     /// What was done for it that its users would have to do, or that the reader has to know.
     pub(super) fn remarks(self) -> &'static [&'static str] {
         match self {
@@ -134,7 +139,6 @@ fn repaired_shell_functions() -> Result<PathBuf> {
         return unexpected(format!("{} has no parent", repaired.display()));
     };
     fs::create_dir_all(directory).doing(|| format!("make {}", directory.display()))?;
-    fs::write(&repaired, text.replace(BROKEN_CALL, REPAIRED_CALL))
-        .doing(|| format!("write {}", repaired.display()))?;
+    fs::write(&repaired, text.replace(BROKEN_CALL, REPAIRED_CALL)).doing(|| format!("write {}", repaired.display()))?;
     Ok(tree)
 }

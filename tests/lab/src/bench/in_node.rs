@@ -136,9 +136,8 @@ fn environment(variables: &[String]) -> Result<BTreeMap<String, String>> {
 
 fn executors_environment() -> Result<BTreeMap<String, String>> {
     let processes = fs::read_dir("/proc").doing(|| "read /proc".to_owned())?;
-    let of_name = |dir: &std::path::Path| {
-        fs::read_to_string(dir.join("comm")).is_ok_and(|name| name.trim_end() == EXECUTOR)
-    };
+    let of_name =
+        |dir: &std::path::Path| fs::read_to_string(dir.join("comm")).is_ok_and(|name| name.trim_end() == EXECUTOR);
     let Some(executor) = processes.flatten().map(|entry| entry.path()).find(|dir| of_name(dir)) else {
         return unexpected(format!("{EXECUTOR} does not run"));
     };

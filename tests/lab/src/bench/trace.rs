@@ -73,7 +73,9 @@ fn note(trace: &mut Trace, event: i32, process: Pid, agent: Pid) {
             let name = fs::read_to_string(format!("/proc/{process}/comm")).unwrap_or_default();
             trace.names.push(name.trim_end().to_owned());
         }
-        libc::PTRACE_EVENT_EXIT if process == agent => trace.resident_kb = peak_resident_kb(process).unwrap_or_default(),
+        libc::PTRACE_EVENT_EXIT if process == agent => {
+            trace.resident_kb = peak_resident_kb(process).unwrap_or_default()
+        }
         _ => {}
     }
 }

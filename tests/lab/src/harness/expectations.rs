@@ -9,10 +9,12 @@ use super::lab::{Lab, brief};
 use crate::cluster::state::State;
 use crate::error::{Result, unexpected};
 use crate::switch;
+use crate::wait;
 
 const FULL_STRENGTH_LIMIT: Duration = Duration::from_secs(120);
 /// Longer than the longest monitor interval and the timeout of a monitor.
 const FAILURE_LIMIT: Duration = Duration::from_secs(60);
+const FENCING_LIMIT: Duration = Duration::from_secs(60);
 const LOOK_PAUSE: Duration = Duration::from_millis(200);
 
 impl Lab {
@@ -20,6 +22,11 @@ impl Lab {
     /// that are listed do not count here: see [`Self::assert_no_failures`].
     pub(crate) fn wait_for_full_strength(&self) -> Result<()> {
         full_strength::wait_for(self, FULL_STRENGTH_LIMIT)
+    }
+
+    /// Waits until Pacemaker has done all that it can do, whatever came of that.
+    pub(crate) fn wait_until_idle(&self) -> Result<()> {
+        full_strength::wait_until_idle(self, FULL_STRENGTH_LIMIT)
     }
 
     /// Nothing is listed under "Failed Resource Actions".
@@ -74,6 +81,25 @@ impl Lab {
             now if now == *before => Ok(()),
             now => unexpected(format!("no node should have been fenced; boots before: {before:?}, now: {now:?}")),
         }
+    }
+
+    /// That node, and no other, has lost its power since [`Self::boots`] was looked at.
+    pub(crate) fn assert_only_fenced(&self, node: &str, before: &BTreeMap<String, String>) -> Result<()> {
+        let now = self.boots()?;
+        let fenced: Vec<_> = now.iter().filter(|(name, boot)| before.get(*name) != Some(boot)).collect();
+        match fenced[..] {
+            [(one, _)] if one == node => Ok(()),
+            _ => unexpected(format!("only {node} should have been fenced; boots before: {before:?}, now: {now:?}")),
+        }
+    }
+
+    /// Waits until that node has lost its power and is in the cluster again.
+    pub(crate) fn wait_until_fenced_and_back(&self, node: &str, before: &BTreeMap<String, String>) -> Result<()> {
+        wait::until_true(&format!("fencing of {node}"), FENCING_LIMIT, || {
+            Ok(switch::order(&format!("pid {node}"))? != before.get(node).map_or("", String::as_str))
+        })?;
+        let back = |state: &State| state.online.iter().any(|online| online == node);
+        self.wait_until(&format!("return of {node}"), FENCING_LIMIT, back).map(drop)
     }
 
     pub(crate) fn assert_primary(&self, node: &str) -> Result<()> {

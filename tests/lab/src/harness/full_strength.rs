@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::lab::{Lab, SCENARIO_CONF, brief, is_reachable};
 use crate::cluster::build::{self, Wish};
 use crate::cluster::instances;
-use crate::cluster::node_shell::{COMMAND_LIMIT, check_on, run_on, sql_on};
+use crate::cluster::node_shell::{COMMAND_LIMIT, run_on, sql_on};
 use crate::cluster::state::State;
 use crate::error::{Error, Result};
 use crate::switch;
@@ -67,10 +67,20 @@ fn shortfall_of_today(lab: &Lab, state: &State) -> Result<Option<String>> {
     if let Some(standby) = state.unpromoted.iter().find(|standby| !streaming.lines().any(|name| name == *standby)) {
         return Ok(Some(format!("{standby} does not stream from {primary}")));
     }
-    let controller = check_on(primary, &["crmadmin", "--quiet", "--dc_lookup"])?;
+    work_in_hand(lab)
+}
+
+/// What Pacemaker is doing, unless it has nothing to do.
+fn work_in_hand(lab: &Lab) -> Result<Option<String>> {
+    let controller = lab.run_somewhere(&["crmadmin", "--quiet", "--dc_lookup"])?;
     let controller = controller.split_whitespace().last().unwrap_or_default().to_owned();
-    let idle = check_on(primary, &["crmadmin", "--quiet", "--status", &controller])?;
+    let idle = lab.run_somewhere(&["crmadmin", "--quiet", "--status", &controller])?;
     Ok((!idle.contains("S_IDLE")).then(|| format!("controller {controller}: {}", idle.trim())))
+}
+
+/// Waits until Pacemaker has done all that it can do.
+pub(crate) fn wait_until_idle(lab: &Lab, limit: Duration) -> Result<()> {
+    wait::until("idle Pacemaker", limit, || Ok(work_in_hand(lab)?.map_or(Seen::Yes(()), Seen::NotYet)))
 }
 
 fn is_whole(lab: &Lab, state: &State) -> bool {
@@ -89,6 +99,7 @@ fn mend(lab: &Lab) -> Result<()> {
     undo_what_scenarios_do(lab)?;
     bring_nodes_back(lab)?;
     undo_in_the_cluster(lab)?;
+    lab.nodes().iter().try_for_each(|node| lab.take_wal_volume_back(node))?;
     let start = Instant::now();
     let mut rebuilt = Vec::new();
     wait::until("full strength", MEND_LIMIT, || {
@@ -173,7 +184,7 @@ fn undo_in_the_cluster(lab: &Lab) -> Result<()> {
         lab.clear_moves()?;
     }
     if !state.failures.is_empty() || !state.troubled.is_empty() {
-        lab.run_somewhere(&["crm_resource", "--cleanup"])?;
+        lab.clean_up_failures()?;
     }
     Ok(())
 }

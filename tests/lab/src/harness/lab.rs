@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "a vocabulary for scenarios is larger than what they say today")]
 
 use std::collections::HashMap;
+use std::fs;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -9,7 +10,8 @@ use super::client::Client;
 use super::history::History;
 use crate::cluster::node_shell::{check_on, run_on, sql_on};
 use crate::cluster::state::State;
-use crate::error::{Error, Result, unexpected};
+use crate::error::{Doing, Error, Result, unexpected};
+use crate::paths;
 use crate::plan::Plan;
 use crate::run::Output;
 use crate::switch;
@@ -90,6 +92,13 @@ impl Lab {
     /// One statement as the superuser on that node; columns are parted by `|`.
     pub(crate) fn sql(&self, node: &str, statement: &str) -> Result<String> {
         sql_on(node, statement)
+    }
+
+    /// What the node's programs have sent to syslog, the agent among them.
+    pub(crate) fn syslog(&self, node: &str) -> Result<String> {
+        let path = paths::upper(node).join("var/log/syslog");
+        let text = fs::read(&path).doing(|| format!("read {}", path.display()))?;
+        Ok(String::from_utf8_lossy(&text).into_owned())
     }
 
     /// A command on that node, which has to end with 0.
@@ -259,6 +268,11 @@ impl Lab {
     /// Removes the constraints that moves and bans leave behind.
     pub(crate) fn clear_moves(&self) -> Result<()> {
         self.run_somewhere(&["crm_resource", "--resource", CLONE, "--clear"]).map(drop)
+    }
+
+    /// Forgets the failed actions that are listed; what they kept from running may run again.
+    pub(crate) fn clean_up_failures(&self) -> Result<()> {
+        self.run_somewhere(&["crm_resource", "--cleanup"]).map(drop)
     }
 
     /// Pacemaker's standby mode: the node keeps its membership and loses its resources.

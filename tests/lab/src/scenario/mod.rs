@@ -1,19 +1,29 @@
 //! The scenarios, one file each, and the runner that gives each of them a cluster at full strength.
 
+mod agent_killed;
 mod cold_start;
 mod cold_start_after_power_loss_of_all;
 mod crmsh_example;
 mod names_that_are_prefixes;
+mod power_loss_of_a_standbys_node;
 mod power_loss_of_the_primarys_node;
 mod power_loss_right_after_promotion;
 mod power_loss_while_a_standby_is_behind;
+mod primary_out_of_connections;
+mod primarys_node_cut_from_the_network;
+mod primarys_node_frozen;
+mod sigkill_of_a_standbys_processes;
+mod sigkill_of_the_primarys_postmaster;
 mod sigkill_of_the_primarys_processes;
+mod sigstop_of_the_primarys_postmaster;
 mod standby_mode_of_the_primarys_node;
 mod switchover_and_back;
 mod switchover_to_a_lagging_standby;
 mod switchover_with_a_large_dirty_buffer;
 mod two_nodes_with_a_quorum_device;
 mod two_of_three_nodes_lost;
+mod wal_volume_full;
+mod wrong_application_name;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
@@ -72,6 +82,20 @@ pub(crate) const ALL: &[Scenario] = &[
     scenario("power_loss_right_after_promotion", power_loss_right_after_promotion::power_loss_right_after_promotion),
     scenario("both_standbys_nodes_lost", two_of_three_nodes_lost::both_standbys_nodes_lost),
     scenario("primarys_and_a_standbys_node_lost", two_of_three_nodes_lost::primarys_and_a_standbys_node_lost),
+    scenario("sigkill_of_the_primarys_postmaster", sigkill_of_the_primarys_postmaster::sigkill_of_the_primarys_postmaster),
+    scenario("sigkill_of_a_standbys_processes", sigkill_of_a_standbys_processes::sigkill_of_a_standbys_processes),
+    scenario("power_loss_of_a_standbys_node", power_loss_of_a_standbys_node::power_loss_of_a_standbys_node),
+    scenario("primarys_node_cut_from_the_network", primarys_node_cut_from_the_network::primarys_node_cut_from_the_network),
+    scenario("primarys_node_frozen", primarys_node_frozen::primarys_node_frozen),
+    scenario("primarys_node_thawed_too_late", primarys_node_frozen::primarys_node_thawed_too_late),
+    scenario("sigstop_of_the_primarys_postmaster", sigstop_of_the_primarys_postmaster::sigstop_of_the_primarys_postmaster),
+    scenario("primary_out_of_connections", primary_out_of_connections::primary_out_of_connections),
+    scenario("wal_volume_full", wal_volume_full::wal_volume_full),
+    scenario("wrong_application_name", wrong_application_name::wrong_application_name),
+    scenario("agent_killed_in_start", agent_killed::agent_killed_in_start),
+    scenario("agent_killed_in_stop", agent_killed::agent_killed_in_stop),
+    scenario("agent_killed_in_promote", agent_killed::agent_killed_in_promote),
+    scenario("agent_killed_in_demote", agent_killed::agent_killed_in_demote),
     // Clusters of their own.
     Scenario {
         nodes: Some(names_that_are_prefixes::NODES),
