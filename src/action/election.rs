@@ -43,7 +43,7 @@ impl Agent {
         if !among.contains(&own) {
             return Ok(());
         }
-        self.note_election(own == *candidate);
+        let picked_again = self.note_election(candidate, own == *candidate);
         let vote = self.await_own_vote();
         self.cluster.publish(&Paper::Vote(among.clone(), vote), self.deadline).map_err(failed)?;
         let papers = self.cluster.papers(self.deadline).map_err(failed)?;
@@ -53,17 +53,22 @@ impl Agent {
         }
         let verdict = self.judge(candidate, &vote_of(candidate, &papers), &among, &papers);
         log::info!("election of {candidate}: {}", in_words(&verdict, candidate, &self.cluster.paper_name()));
-        self.correct_scores(candidate, &verdict)
+        self.correct_scores(candidate, picked_again, &verdict)
     }
 
-    /// Notes when an election began that is not decided yet, and whether this node is to be promoted.
-    fn note_election(&self, candidate: bool) {
+    /// Notes when an election began that is not decided yet, who is to be promoted, and whether it is this
+    /// node. Returns whether the same node was picked the last time, and not promoted.
+    fn note_election(&self, candidate: &NodeName, is_own: bool) -> bool {
         let path = self.notes_path();
         let before = Notes::load(&path);
-        let since = before.undecided_since_ms.unwrap_or_else(now_ms);
-        let notes =
-            Notes { undecided_since_ms: Some(since), candidate: before.candidate || candidate, ..before.clone() };
+        let notes = Notes {
+            undecided_since_ms: Some(before.undecided_since_ms.unwrap_or_else(now_ms)),
+            candidate: before.candidate || is_own,
+            picked: Some(candidate.to_string()),
+            ..before.clone()
+        };
         notes.save(&path, &before);
+        before.picked.as_deref() == Some(candidate.as_str())
     }
 
     /// Decides over `candidate` by the votes of the other nodes and by what stopped primaries left.
@@ -93,8 +98,9 @@ impl Agent {
 
     /// Makes Pacemaker plan anew when the candidate must not be promoted. When scores were corrected
     /// already and Pacemaker picks the same node again, a location constraint is stronger than they are:
-    /// then only minus infinity keeps the node from being promoted. Its next monitor lifts that.
-    fn correct_scores(&self, candidate: &NodeName, verdict: &Verdict) -> Result<(), Failure> {
+    /// then only minus infinity keeps the node from being promoted. Its next monitor lifts that. Several
+    /// nodes may do this at the same time; they all write the same.
+    fn correct_scores(&self, candidate: &NodeName, picked_again: bool, verdict: &Verdict) -> Result<(), Failure> {
         let changes = match verdict {
             Verdict::Promote { .. } => return Ok(()),
             Verdict::Wait { .. } | Verdict::DataElsewhere { .. } | Verdict::AnotherPrimary { .. } => {
@@ -102,7 +108,8 @@ impl Agent {
             }
             Verdict::Yield { to, .. } => {
                 let scores = self.cluster.scores(self.deadline).map_err(failed)?;
-                let corrected = scores.get(candidate).is_some_and(|score| *score <= Score::CANDIDATE)
+                let corrected = picked_again
+                    && scores.get(candidate).is_some_and(|score| *score <= Score::CANDIDATE)
                     && scores.get(to).is_some_and(|score| *score >= Score::ELECTED);
                 let demoted = if corrected { Score::NEVER } else { Score::CANDIDATE };
                 vec![(to.clone(), Some(Score::ELECTED)), (candidate.clone(), Some(demoted))]
@@ -129,6 +136,11 @@ impl Agent {
         let look = self.deadline.at_most(Duration::from_secs(2));
         if session.is_none() {
             let found = self.instance.observe(look);
+            if matches!(found.state, State::Restricted { role: Role::Standby, .. }) {
+                let vote = self.instance.position_by_replication(self.deadline.at_most(ONE_ATTEMPT));
+                let may_change = !matches!(vote, Vote::At(_));
+                return (vote, may_change);
+            }
             let Some(open) = found.session else { return without_connection(&found.state) };
             *session = Some(open);
         }
@@ -147,7 +159,7 @@ impl Agent {
     ///
     /// # Errors
     /// When no election was held, or it does not allow the promotion.
-    pub(super) fn confirm_election(&self, session: &Session) -> Result<(), Failure> {
+    pub(super) fn confirm_election(&self, session: Option<&Session>) -> Result<(), Failure> {
         let own = self.own_name()?;
         let papers = self.cluster.papers(self.deadline).map_err(failed)?;
         let Some(Paper::Vote(among, _)) = paper_of(&own, &papers) else {
@@ -167,10 +179,14 @@ impl Agent {
         self.cluster.discard_votes(&voters, self.deadline).map_err(failed)
     }
 
-    fn await_own_position(&self, session: &Session) -> Result<Vote, Failure> {
+    fn await_own_position(&self, session: Option<&Session>) -> Result<Vote, Failure> {
         let mut pace = Pace::up_to(Duration::from_millis(50));
         loop {
-            let vote = self.instance.position(session, self.deadline).map_err(|e| Failure::generic(e.to_string()))?;
+            let vote = match session {
+                Some(session) => self.instance.position(session, self.deadline),
+                None => Ok(self.instance.position_by_replication(self.deadline)),
+            };
+            let vote = vote.map_err(|e| Failure::generic(e.to_string()))?;
             if matches!(vote, Vote::At(_) | Vote::Primary) || !pace.step(self.deadline) {
                 return Ok(vote);
             }
@@ -255,7 +271,7 @@ fn in_words(verdict: &Verdict, candidate: &NodeName, attribute: &str) -> String 
         }
         Verdict::Yield { to, theirs, ours } => {
             format!(
-                "this node is not the best: it has {}, {to} has {theirs}; {to} is to be promoted",
+                "{candidate} is not the best: it has {}, {to} has {theirs}; {to} is to be promoted",
                 vote_in_words(ours)
             )
         }

@@ -68,7 +68,7 @@ impl Agent {
         let (end, receivers) = session.receivers(deadline).map_err(|e| Failure::generic(e.to_string()))?;
         let scores = self.cluster.scores(deadline).map_err(failed)?;
         let known = scores.keys().chain([&own]).cloned().collect();
-        let mut notes = Notes { undecided_since_ms: None, candidate: false, ..before.clone() };
+        let mut notes = Notes { undecided_since_ms: None, picked: None, candidate: false, ..before.clone() };
         let connected = self.cluster_nodes_among(&receivers, known, &mut notes, deadline)?;
         let now = u64::try_from(since_boot().as_millis()).unwrap_or(u64::MAX);
         let away = |since: &u64| Duration::from_millis(now.saturating_sub(*since));

@@ -18,6 +18,7 @@ impl Agent {
             Some((Moment::Pre, Operation::Promote)) => self.hold_election(),
             Some((Moment::Post, Operation::Promote)) => self.forget(|notes| {
                 notes.undecided_since_ms = None;
+                notes.picked = None;
                 notes.candidate = false;
             }),
             Some((Moment::Pre, Operation::Demote)) => self.checkpoint_before_demotion(),

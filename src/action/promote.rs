@@ -17,8 +17,7 @@ impl Agent {
             let found = self.instance.observe(self.deadline.at_most(Duration::from_secs(2)));
             let waits_for = match (next(&found.state), found.session) {
                 (Step::Done, _) => return Ok(ExitCode::Success),
-                (Step::Elect, Some(session)) => return self.elect_and_promote(&session),
-                (Step::Elect, None) => format!("the standby cannot be asked for its position: {:?}", found.state),
+                (Step::Elect, session) => return self.elect_and_promote(session.as_ref()),
                 (Step::Start(step), _) => self.take_step(step, Check::Nothing, &mut launched)?,
             };
             if !pace.step(self.deadline) {
@@ -27,7 +26,7 @@ impl Agent {
         }
     }
 
-    fn elect_and_promote(&self, session: &Session) -> Outcome {
+    fn elect_and_promote(&self, session: Option<&Session>) -> Outcome {
         if self.in_cluster() {
             self.confirm_election(session)?;
         } else {
@@ -41,17 +40,13 @@ impl Agent {
         Ok(ExitCode::Success)
     }
 
-    /// Asks the server itself until it says that it is out of recovery. The connection outlives the
-    /// promotion.
-    fn await_primary(&self, session: &Session, ordered: Result<(), Failure>) -> Result<(), Failure> {
+    /// Looks until the server is out of recovery. An open connection outlives the promotion.
+    fn await_primary(&self, session: Option<&Session>, ordered: Result<(), Failure>) -> Result<(), Failure> {
         let mut pace = Pace::up_to(Duration::from_millis(15));
         loop {
-            match session.is_in_recovery(self.deadline) {
-                Ok(false) => return Ok(()),
-                Ok(true) => ordered.clone()?,
-                Err(error) => {
-                    return Err(Failure::generic(format!("the server failed while it was promoted: {error}")));
-                }
+            match self.is_promoted(session)? {
+                true => return Ok(()),
+                false => ordered.clone()?,
             }
             if !pace.step(self.deadline) {
                 return Err(
@@ -59,5 +54,12 @@ impl Agent {
                 );
             }
         }
+    }
+
+    fn is_promoted(&self, session: Option<&Session>) -> Result<bool, Failure> {
+        let Some(session) = session else { return Ok(next(&self.state()) == Step::Done) };
+        let in_recovery = session.is_in_recovery(self.deadline);
+        let failed = |error| Failure::generic(format!("the server failed while it was promoted: {error}"));
+        in_recovery.map(|in_recovery| !in_recovery).map_err(failed)
     }
 }

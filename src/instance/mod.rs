@@ -7,6 +7,7 @@ mod observe;
 mod pidfile;
 mod position;
 mod processes;
+mod replication;
 mod session;
 mod settings;
 mod shutdown;

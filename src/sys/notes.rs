@@ -23,6 +23,8 @@ pub struct Notes {
     pub missing: BTreeMap<String, u64>,
     /// When the election that is still undecided began, in milliseconds since boot.
     pub undecided_since_ms: Option<u64>,
+    /// Who was to be promoted the last time, if nothing was promoted since.
+    pub picked: Option<String>,
     /// This node was to be promoted, and nothing was promoted since.
     pub candidate: bool,
 }
