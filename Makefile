@@ -2,6 +2,8 @@
 #
 #   make build            the release binary
 #   make install          into $(DESTDIR)
+#   make test             all tests, the cluster's included (root, Debian)
+#   make lint             formatting and lints; licences and advisories where cargo-deny is installed
 #   make demo             a switchover and a failover of a real cluster under a writing client
 #   make lab              the same cluster, left up to play with
 #   make lab-scenarios    every scenario of tests/lab
@@ -29,6 +31,7 @@ install:
 	@test -f $(TARGET)/release/pgbaton || { echo "make install: $(TARGET)/release/pgbaton is missing: run 'make build' first" >&2; exit 1; }
 	$(INSTALL) -D -m 0755 $(TARGET)/release/pgbaton $(DESTDIR)$(PREFIX)/sbin/pgbaton
 	$(INSTALL) -D -m 0755 ocf/postgresql $(DESTDIR)$(OCF_DIR)/postgresql
+	sed -i 's#/usr/sbin/pgbaton#$(PREFIX)/sbin/pgbaton#' $(DESTDIR)$(OCF_DIR)/postgresql
 
 # Programs that the lab needs on the machine itself. None of them brings a service.
 lab-deps: lab-check
@@ -45,17 +48,27 @@ lab-stage: build
 	@rm -rf $(STAGE)
 	@$(MAKE) --no-print-directory install DESTDIR=$(STAGE) PREFIX=/usr
 
+.PHONY: test lint
+test: test-agent lab-scenarios
+
+lint: has-cargo
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny --locked check licenses bans sources; fi
+
 lab: lab-deps lab-build lab-stage
 	$(LAB) up --install $(STAGE) $(LAB_OPTIONS)
 
 lab-down: lab-build
 	$(LAB) down
 
+# Nothing stays up afterwards, whatever the end was.
 demo: lab-deps lab-build lab-stage
-	$(LAB) demo --install $(STAGE) $(LAB_OPTIONS)
+	@status=0; $(LAB) demo --install $(STAGE) $(LAB_OPTIONS) || status=$$?; $(LAB) down; exit $$status
 
+# SCENARIOS="cold_start ..." runs these only; `$(LAB) scenario --list` names them.
 lab-scenarios: lab-deps lab-build lab-stage
-	$(LAB) scenario --install $(STAGE) $(LAB_OPTIONS)
+	@status=0; $(LAB) scenario --install $(STAGE) $(LAB_OPTIONS) $(SCENARIOS) || status=$$?; $(LAB) down; exit $$status
 
 .PHONY: has-cargo
 has-cargo:
@@ -70,4 +83,5 @@ lab-check:
 # The agent's own tests, most of them against a real PostgreSQL, in the lab's throw-away system.
 .PHONY: test-agent
 test-agent: lab-deps lab-build
+	$(CARGO) test --locked --package pgbaton-lab
 	$(CARGO) test --locked --no-fail-fast --config 'target."cfg(unix)".runner=["$(CURDIR)/$(LAB)","sandbox","--"]'
