@@ -58,7 +58,7 @@ fn a_standby_beyond_maxlag_has_no_score_until_it_has_caught_up() {
     primary.sql("create table large as select repeat('x', 1000) from generate_series(1, 3000)");
     primary.await_streaming("srv2");
     monitor();
-    assert_eq!(cluster.attributes.scores(), "srv1=1001 srv2=1000");
+    assert_eq!(cluster.attributes.scores(), "srv1=1001 srv2=1000 srv3=-1000000");
     signal(receiver, Signal::SIGCONT);
     primary.await_streaming("srv3");
     monitor();
@@ -78,7 +78,7 @@ fn a_standby_that_is_gone_is_struck_off_after_a_while() {
     let notes = primary.data.with_file_name("run").join(format!("pgbaton-{}.json", cluster.resource));
     std::fs::write(notes, r#"{"missing": {"srv2": 0}}"#).unwrap();
     primary.call("monitor").run().expect_code(8);
-    assert_eq!(cluster.attributes.scores(), "srv1=1001 srv3=1000");
+    assert_eq!(cluster.attributes.scores(), "srv1=1001 srv2=-1000000 srv3=1000");
 }
 
 /// One of PostgreSQL's own clients that connects under a node's name; it ends with this value.

@@ -84,9 +84,10 @@ impl Agent {
         notes.missing = plan.missing.iter().map(|node| (node.to_string(), since(node))).collect();
         notes.save(&path, &before);
         for (node, score) in &plan.changes {
-            log::info!("promotion score of {node}: {}", score.map_or("none".to_owned(), |s| s.to_string()));
+            log::info!("promotion score of {node}: {score}");
         }
-        self.cluster.set_scores(&plan.changes, deadline).map_err(failed)
+        let changes: Vec<_> = plan.changes.into_iter().map(|(node, score)| (node, Some(score))).collect();
+        self.cluster.set_scores(&changes, deadline).map_err(failed)
     }
 
     /// The receivers that are cluster nodes. Nodes with a score are known without asking; the others

@@ -4,9 +4,12 @@
 //! |---|---|
 //! | the primary itself | above all |
 //! | connected, position known, within `maxlag` | 1000, 990, 980 ... by position |
-//! | state `startup` or `backup`, position unknown, or beyond `maxlag` | none |
+//! | state `startup` or `backup`, position unknown, or beyond `maxlag` | minus infinity |
 //! | not connected for less than [`GRACE`] | kept, but ranked behind the connected ones |
-//! | not connected for longer | none |
+//! | not connected for longer | minus infinity |
+//!
+//! Minus infinity and not just no score: an administrator's `move` is a location constraint of plus infinity, and
+//! would make Pacemaker demote a primary for a standby that the election must then refuse.
 //!
 //! The scores are hints: the election decides. Two consequences. Scores that are right but for a small
 //! difference of positions stay as they are, because each change starts a transition. And a standby is
@@ -49,8 +52,8 @@ pub struct View<'a> {
 /// What is to be written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// Scores to set, or to remove.
-    pub changes: Vec<(NodeName, Option<Score>)>,
+    /// Scores to set.
+    pub changes: Vec<(NodeName, Score)>,
     /// Nodes with a score that are not connected now.
     pub missing: BTreeSet<NodeName>,
 }
@@ -129,12 +132,13 @@ fn ranked(eligible: &BTreeMap<NodeName, Lsn>, spared: &[&NodeName]) -> BTreeMap<
     nodes.enumerate().map(|(rank, node)| (node.clone(), Score::of_rank(rank))).collect()
 }
 
-fn changes(view: &View<'_>, mut wanted: BTreeMap<NodeName, Score>) -> Vec<(NodeName, Option<Score>)> {
+fn changes(view: &View<'_>, mut wanted: BTreeMap<NodeName, Score>) -> Vec<(NodeName, Score)> {
     wanted.insert(view.own.clone(), Score::PRIMARY);
-    let gone = view.scores.keys().filter(|node| !wanted.contains_key(*node)).map(|node| (node.clone(), None));
+    let unfit = view.scores.iter().filter(|(node, score)| !wanted.contains_key(*node) && score.allows_promotion());
+    let unfit = unfit.map(|(node, _)| (node.clone(), Score::NEVER));
     let new = wanted.iter().filter(|(node, score)| view.scores.get(*node) != Some(*score));
     // The primary first: nothing may look better than it while the others change.
-    let mut changes: Vec<_> = new.map(|(node, score)| (node.clone(), Some(*score))).chain(gone).collect();
+    let mut changes: Vec<_> = new.map(|(node, score)| (node.clone(), *score)).chain(unfit).collect();
     changes.sort_by_key(|(node, _)| node != view.own);
     changes
 }
@@ -183,8 +187,7 @@ mod tests {
         }
 
         fn changes(&self) -> Vec<String> {
-            let text = |score: Option<Score>| score.map_or("none".to_owned(), |s| s.to_string());
-            self.plan().changes.into_iter().map(|(node, score)| format!("{node}={}", text(score))).collect()
+            self.plan().changes.into_iter().map(|(node, score)| format!("{node}={score}")).collect()
         }
     }
 
@@ -218,7 +221,7 @@ mod tests {
             connected("srv2", "backup", Some(MB)),
             connected("srv2", "streaming", None),
         ] {
-            assert_eq!(Case::new(&[unfit], &scores).changes(), ["srv2=none"]);
+            assert_eq!(Case::new(&[unfit], &scores).changes(), ["srv2=-1000000"]);
         }
     }
 
@@ -238,7 +241,7 @@ mod tests {
         case.missing_for = [(node("srv2"), GRACE - Duration::from_millis(1))].into();
         assert_eq!(case.changes(), [""; 0]);
         case.missing_for = [(node("srv2"), GRACE)].into();
-        assert_eq!(case.changes(), ["srv2=none"]);
+        assert_eq!(case.changes(), ["srv2=-1000000"]);
     }
 
     #[test]
@@ -266,7 +269,7 @@ mod tests {
     #[test]
     fn names_that_are_prefixes_of_each_other_are_different_nodes() {
         let case = Case::new(&[streaming("srv10", 999 * MB)], &[("srv1", "1001"), ("srv100", "-1")]);
-        assert_eq!(case.changes(), ["srv10=1000", "srv100=none"]);
+        assert_eq!(case.changes(), ["srv10=1000"]);
     }
 
     proptest! {
@@ -282,12 +285,7 @@ mod tests {
             let mut case = Case::new(&receivers, &[]);
             case.scores = old.iter().enumerate().map(|(i, s)| (node(&name(i)), s.to_string().parse().unwrap())).collect();
             let first = case.plan();
-            for (node, score) in first.changes {
-                match score {
-                    Some(score) => case.scores.insert(node, score),
-                    None => case.scores.remove(&node),
-                };
-            }
+            case.scores.extend(first.changes);
             prop_assert_eq!(case.plan().changes, vec![]);
             prop_assert!(case.scores.iter().all(|(n, s)| *n == node("srv1") || *s < Score::PRIMARY));
         }

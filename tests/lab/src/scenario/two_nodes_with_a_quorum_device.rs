@@ -1,10 +1,13 @@
 //! The example for two nodes: a third machine lends its vote, and the loss of the primary's node is survived.
 
+use std::time::Duration;
+
 use super::Verdict;
 use crate::harness::Lab;
 
 pub(super) const NODES: &[&str] = &["srv1", "srv2"];
 pub(super) const EXAMPLE: &str = "two-nodes-qdevice";
+const RETURN_LIMIT: Duration = Duration::from_secs(90);
 
 pub(super) fn two_nodes_with_a_quorum_device(lab: &Lab) -> Verdict {
     lab.use_synchronous_commit()?;
@@ -14,10 +17,11 @@ pub(super) fn two_nodes_with_a_quorum_device(lab: &Lab) -> Verdict {
 
     lab.power_off(&old)?;
 
-    lab.wait_for_another_primary(&old)?;
-    // Commits wait for the only standby there is: the node that fencing gives its power back.
-    lab.wait_for_full_strength()?;
+    let new = lab.wait_for_another_primary(&old)?;
+    // Alone, it has nobody to wait for.
+    lab.configure(&new, "synchronous_standby_names = ''")?;
     client.wait_for_rows(50)?;
+    lab.wait_until(&format!("{old} back as a standby"), RETURN_LIMIT, |state| state.unpromoted.contains(&old))?;
     client.stop()?.assert_nothing_lost()?;
     lab.assert_no_failures()
 }
