@@ -7,6 +7,7 @@
 #   make demo             a switchover and a failover of a real cluster under a writing client
 #   make lab              the same cluster, left up to play with
 #   make lab-scenarios    every scenario of tests/lab
+#   make bench            this agent beside two others, in the same cluster (half an hour)
 #   make lab-down         removes every trace of the lab, except the cached root image
 
 PREFIX ?= /usr
@@ -22,7 +23,7 @@ STAGE = $(TARGET)/lab/install
 # Options of `lab up`: --nodes a,b,c  --example NAME  --agent AGENT
 LAB_OPTIONS ?=
 
-.PHONY: build install lab-deps lab-build lab-check lab-stage lab lab-down demo lab-scenarios
+.PHONY: build install lab-deps lab-build lab-check lab-stage lab lab-down demo lab-scenarios bench
 
 build: has-cargo
 	$(CARGO) build --release --locked --bin pgbaton
@@ -67,6 +68,9 @@ demo: lab-deps lab-build lab-stage
 	@status=0; $(LAB) demo --install $(STAGE) $(LAB_OPTIONS) || status=$$?; $(LAB) down; exit $$status
 
 # SCENARIOS="cold_start ..." runs these only; `$(LAB) scenario --list` names them.
+bench: lab-deps lab-build lab-stage
+	$(LAB) bench --install $(STAGE)
+
 lab-scenarios: lab-deps lab-build lab-stage
 	@status=0; $(LAB) scenario --install $(STAGE) $(LAB_OPTIONS) $(SCENARIOS) || status=$$?; $(LAB) down; exit $$status
 

@@ -42,8 +42,12 @@ impl Group {
         wait::until_true("control group frozen", EMPTY_LIMIT, || self.event("frozen 1"))
     }
 
+    /// A group that is gone has nothing left that stands still.
     pub(crate) fn thaw(&self) -> Result<()> {
-        self.write("cgroup.freeze", "0")
+        match self.0.exists() {
+            true => self.write("cgroup.freeze", "0"),
+            false => Ok(()),
+        }
     }
 
     pub(crate) fn is_frozen(&self) -> bool {

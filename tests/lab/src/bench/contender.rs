@@ -85,6 +85,11 @@ impl Contender {
         }
     }
 
+    /// The shell agent wants a fresh base backup before it starts a crashed primary again.
+    pub(super) fn takes_crashed_primary_back(self) -> bool {
+        self != Self::Shell
+    }
+
     /// The others' lost nodes need a fresh base backup.
     pub(super) fn takes_lost_node_back(self) -> bool {
         self == Self::Pgbaton
@@ -106,8 +111,8 @@ impl Contender {
                 "rep_mode=sync; monitors every 3 s (promoted) and 4 s (unpromoted)",
                 "ocf-shellfuncs is repaired in the nodes: with Debian 12's own the agent cannot set a score of -INFINITY \
                  and does not start",
-                "PGSQL.lock is removed by hand after each switchover, and after a crash or a lost node the cluster is \
-                 built anew, outside of the measurement",
+                "PGSQL.lock is removed by hand after each switchover and each shutdown, and after a crash or a lost \
+                 node the cluster is built anew, outside of the measurement",
             ],
         }
     }

@@ -20,6 +20,7 @@ const ROWS: usize = 100;
 /// A gap that is no ordinary one between two rows.
 const STALL: Duration = Duration::from_millis(150);
 const STALL_LIMIT: Duration = Duration::from_secs(60);
+const SHUTDOWN_LIMIT: Duration = Duration::from_secs(60);
 const RECOVERY_LIMIT: Duration = Duration::from_secs(120);
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
@@ -62,6 +63,9 @@ pub(super) fn crash(stage: &mut Stage, phase: f64) -> Result<Outcome> {
 
     outlast_the_outage(&client)?;
     let report = client.stop()?;
+    if !stage.contender.takes_crashed_primary_back() {
+        stage.spoil();
+    }
     Ok(Outcome { whole: outage_of(&report)?, part: None, missing: report.missing.len() })
 }
 
@@ -90,19 +94,15 @@ pub(super) fn node_loss(stage: &mut Stage) -> Result<Outcome> {
     Ok(Outcome { whole: outage_of(&report)?, part, missing: report.missing.len() })
 }
 
-/// All nodes are shut down in order, the primary's last, and get power at the same moment.
+/// The whole cluster is shut down in order, and all nodes get power at the same moment.
 pub(super) fn cold_start(stage: &mut Stage) -> Result<Outcome> {
     let lab = stage.lab()?;
     let before = lab.writing_client()?;
     before.wait_for_rows(ROWS)?;
     before.stop()?;
-    let primary = lab.primary()?;
-    let (standbys, last): (Vec<_>, Vec<_>) = lab.nodes().into_iter().partition(|node| *node != primary);
-    lab.stop_services(&standbys)?;
-    lab.stop_services(&last)?;
-    for node in lab.nodes() {
-        lab.power_off(&node)?;
-    }
+    shut_down(&lab)?;
+    stage.clear_up_after_shutdown(&lab)?;
+    lab.nodes().iter().try_for_each(|node| lab.power_off(node))?;
 
     let on = SystemTime::now();
     power_on_all(&lab)?;
@@ -117,6 +117,21 @@ pub(super) fn cold_start(stage: &mut Stage) -> Result<Outcome> {
     };
     let report = client.stop()?;
     Ok(Outcome { whole, part, missing: report.missing.len() })
+}
+
+/// As `pcs cluster stop --all` does it: Pacemaker on all nodes, and corosync only when that has ended everywhere.
+fn shut_down(lab: &Lab) -> Result<()> {
+    for node in lab.nodes() {
+        lab.run(&node, &["pkill", "-TERM", "-x", "pacemakerd"])?;
+    }
+    wait::until("end of Pacemaker on all nodes", SHUTDOWN_LIMIT, || {
+        let running = lab.nodes().into_iter().find(|node| lab.runs_services(node).unwrap_or(true));
+        Ok(match running {
+            None => Seen::Yes(()),
+            Some(node) => Seen::NotYet(format!("{node} still runs it")),
+        })
+    })?;
+    lab.nodes().iter().try_for_each(|node| lab.run(node, &["pkill", "-TERM", "-x", "corosync"]).map(drop))
 }
 
 fn power_on_all(lab: &Lab) -> Result<()> {

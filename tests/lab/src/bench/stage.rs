@@ -66,6 +66,16 @@ impl Stage {
         self.wait_until_ready(lab, PATIENCE)
     }
 
+    /// What a hand has to do before a cluster that was shut down in order can come up again.
+    pub(super) fn clear_up_after_shutdown(&self, lab: &Lab) -> Result<()> {
+        if self.contender == Contender::Shell {
+            for node in lab.nodes() {
+                check_on(&node, &["rm", "--force", LOCK_OF_SHELL_AGENT])?;
+            }
+        }
+        Ok(())
+    }
+
     /// The agent leaves it behind on the old primary, and then refuses to start there.
     fn remove_lock_of_shell_agent(&self, lab: &Lab) -> Result<()> {
         let primary = lab.wait_for_primary()?;

@@ -1,5 +1,4 @@
 //! What a scenario may expect of the cluster after its story.
-#![allow(dead_code, reason = "a vocabulary for scenarios is larger than what they say today")]
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -69,23 +68,26 @@ impl Lab {
         Ok(())
     }
 
-    /// Which boot of each node this is: another one after the node has lost its power.
-    pub(crate) fn boots(&self) -> Result<BTreeMap<String, String>> {
-        let boot = |node: String| switch::order(&format!("pid {node}")).map(|boot| (node, boot));
+    /// Which boot of each node this is: another one, or none, after the node has lost its power.
+    pub(crate) fn boots(&self) -> BTreeMap<String, Option<String>> {
+        let boot = |node: String| {
+            let boot = switch::order(&format!("pid {node}")).ok();
+            (node, boot)
+        };
         self.nodes().into_iter().map(boot).collect()
     }
 
     /// No node has lost its power since [`Self::boots`] was looked at.
-    pub(crate) fn assert_nobody_fenced(&self, before: &BTreeMap<String, String>) -> Result<()> {
-        match self.boots()? {
+    pub(crate) fn assert_nobody_fenced(&self, before: &BTreeMap<String, Option<String>>) -> Result<()> {
+        match self.boots() {
             now if now == *before => Ok(()),
             now => unexpected(format!("no node should have been fenced; boots before: {before:?}, now: {now:?}")),
         }
     }
 
     /// That node, and no other, has lost its power since [`Self::boots`] was looked at.
-    pub(crate) fn assert_only_fenced(&self, node: &str, before: &BTreeMap<String, String>) -> Result<()> {
-        let now = self.boots()?;
+    pub(crate) fn assert_only_fenced(&self, node: &str, before: &BTreeMap<String, Option<String>>) -> Result<()> {
+        let now = self.boots();
         let fenced: Vec<_> = now.iter().filter(|(name, boot)| before.get(*name) != Some(boot)).collect();
         match fenced[..] {
             [(one, _)] if one == node => Ok(()),
@@ -94,9 +96,14 @@ impl Lab {
     }
 
     /// Waits until that node has lost its power and is in the cluster again.
-    pub(crate) fn wait_until_fenced_and_back(&self, node: &str, before: &BTreeMap<String, String>) -> Result<()> {
+    pub(crate) fn wait_until_fenced_and_back(
+        &self,
+        node: &str,
+        before: &BTreeMap<String, Option<String>>,
+    ) -> Result<()> {
         wait::until_true(&format!("fencing of {node}"), FENCING_LIMIT, || {
-            Ok(switch::order(&format!("pid {node}"))? != before.get(node).map_or("", String::as_str))
+            let now = self.boots().remove(node).flatten();
+            Ok(now.is_some() && now.as_ref() != before.get(node).and_then(Option::as_ref))
         })?;
         let back = |state: &State| state.online.iter().any(|online| online == node);
         self.wait_until(&format!("return of {node}"), FENCING_LIMIT, back).map(drop)

@@ -1,5 +1,4 @@
 //! What a client saw, and what follows from it: outages, missing rows, two nodes that took writes at once.
-#![allow(dead_code, reason = "a vocabulary for scenarios is larger than what they say today")]
 
 use std::collections::HashMap;
 use std::fmt::{self, Write};

@@ -1,5 +1,4 @@
 //! The lab as a scenario sees it: who is primary, what can be broken, what can be waited for.
-#![allow(dead_code, reason = "a vocabulary for scenarios is larger than what they say today")]
 
 use std::collections::HashMap;
 use std::fs;

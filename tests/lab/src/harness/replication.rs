@@ -3,9 +3,9 @@
 use std::fs;
 use std::time::Duration;
 
-use super::lab::{Lab, SCENARIO_CONF};
-use crate::cluster::node_shell::{check_on, run_on, sql_on};
-use crate::cluster::state::{RESOURCE, State};
+use super::lab::{Lab, SCENARIO_CONF, brief};
+use crate::cluster::node_shell::{check_on, sql_on};
+use crate::cluster::state::RESOURCE;
 use crate::error::{Doing, Error, Result, unexpected};
 use crate::paths;
 use crate::wait::{self, Seen};
@@ -14,20 +14,10 @@ const CATCH_UP_LIMIT: Duration = Duration::from_secs(60);
 const TURNOVER_LIMIT: Duration = Duration::from_secs(120);
 const QUORUM_LIMIT: Duration = Duration::from_secs(90);
 const NOTICE_LIMIT: Duration = Duration::from_secs(20);
-const PG_CTL_LIMIT: Duration = Duration::from_secs(20);
-
-/// The end of WAL that a standby shows: PostgreSQL's own functions, which lie after a restart.
-const END_OF_WAL: &str = "select coalesce(case when pg_is_in_recovery() \
-                          then greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) \
-                          else pg_current_wal_flush_lsn() end - '0/0', 0)::bigint";
+const SERVER_LIMIT: Duration = Duration::from_secs(20);
 
 impl Lab {
     // --- looking ---------------------------------------------------------------------------------------------------
-
-    /// How many bytes of WAL the node has: received or replayed on a standby, flushed on a primary.
-    pub(crate) fn position(&self, node: &str) -> Result<u64> {
-        number(&sql_on(node, END_OF_WAL)?)
-    }
 
     /// The timeline on which the primary writes.
     pub(crate) fn timeline(&self, primary: &str) -> Result<u64> {
@@ -75,13 +65,13 @@ impl Lab {
     /// Waits until the node knows that it is alone, and its instance is a standby there.
     pub(crate) fn wait_until_alone_as_standby(&self, node: &str) -> Result<()> {
         wait::until(&format!("{node} as a standby without quorum"), QUORUM_LIMIT, || {
-            let state = State::seen_by(node)?;
+            let state = self.state_seen_by(node)?;
             // The lost nodes, which nobody could fence, are still shown with what they ran.
             let shows = |nodes: &[String]| nodes.iter().any(|name| name == node);
             let demoted = !state.quorum && !shows(&state.promoted) && shows(&state.unpromoted);
             Ok(match demoted && sql_on(node, "select pg_is_in_recovery()")? == "t" {
                 true => Seen::Yes(()),
-                false => Seen::NotYet(super::lab::brief(&state)),
+                false => Seen::NotYet(brief(&state)),
             })
         })
     }
@@ -109,7 +99,7 @@ impl Lab {
     pub(crate) fn restart_server_processes(&self, node: &str) -> Result<()> {
         let checkpointer = sql_on(node, "select pid from pg_stat_activity where backend_type = 'checkpointer'")?;
         check_on(node, &["kill", "-KILL", &checkpointer])?;
-        wait::until_true(&format!("new server processes on {node}"), PG_CTL_LIMIT, || {
+        wait::until_true(&format!("new server processes on {node}"), SERVER_LIMIT, || {
             let now = sql_on(node, "select pid from pg_stat_activity where backend_type = 'checkpointer'")?;
             Ok(!now.is_empty() && now != checkpointer)
         })
@@ -128,7 +118,7 @@ impl Lab {
     pub(crate) fn assert_only_reads(&self, node: &str) -> Result<()> {
         number(&sql_on(node, "select count(*) from lab.rows")?)?;
         let insert = "insert into lab.rows(client, n) values (0, 0)";
-        let tried = run_on(node, &["runuser", "-u", "postgres", "--", "psql", "-XAtqc", insert], PG_CTL_LIMIT)?;
+        let tried = self.try_run(node, &["runuser", "-u", "postgres", "--", "psql", "-XAtqc", insert], SERVER_LIMIT)?;
         match tried.code != 0 && tried.stderr.contains("read-only transaction") {
             true => Ok(()),
             false => unexpected(format!("{node} should refuse a write as read-only: {} {}", tried.code, tried.stderr)),

@@ -30,11 +30,12 @@ pub(super) fn names_that_are_prefixes(lab: &Lab) -> Verdict {
     lab.assert_no_failures()
 }
 
-/// Who does not receive has no score; whose name is like it keeps its own.
+/// Who does not receive cannot be promoted; whose name is like its name still can.
 fn loses_its_score_alone(lab: &Lab, laggard: &str, other: &str) -> Verdict {
     lab.stop_receiving(laggard)?;
-    lab.wait_until(&format!("no score on {laggard}, one on {other}"), SCORE_LIMIT, |state| {
-        !state.scores.contains_key(laggard) && state.scores.get(other).is_some_and(|score| *score > 0)
+    lab.wait_until(&format!("{other} as the only candidate beside the primary"), SCORE_LIMIT, |state| {
+        let promotable = |node: &str| state.scores.get(node).is_some_and(|score| *score > 0);
+        !promotable(laggard) && promotable(other)
     })?;
     lab.receive_again(laggard)?;
     lab.wait_for_full_strength()

@@ -6,7 +6,7 @@ use crate::harness::Lab;
 pub(super) fn primarys_node_cut_from_the_network(lab: &Lab) -> Verdict {
     lab.use_synchronous_commit()?;
     let old = lab.primary()?;
-    let before = lab.boots()?;
+    let before = lab.boots();
     let client = lab.writing_client()?;
     client.wait_for_rows(50)?;
 

@@ -11,7 +11,7 @@ const DETECTION_LIMIT: Duration = Duration::from_secs(30);
 pub(super) fn primarys_node_frozen(lab: &Lab) -> Verdict {
     lab.use_synchronous_commit()?;
     let old = lab.primary()?;
-    let before = lab.boots()?;
+    let before = lab.boots();
     let client = lab.writing_client()?;
     client.wait_for_rows(50)?;
 

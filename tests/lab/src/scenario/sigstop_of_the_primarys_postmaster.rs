@@ -5,7 +5,7 @@ use crate::harness::Lab;
 
 pub(super) fn sigstop_of_the_primarys_postmaster(lab: &Lab) -> Verdict {
     let old = lab.primary()?;
-    let before = lab.boots()?;
+    let before = lab.boots();
     let client = lab.writing_client()?;
     client.wait_for_rows(50)?;
 

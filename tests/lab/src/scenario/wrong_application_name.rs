@@ -14,7 +14,7 @@ const OUTAGE_LIMIT: Duration = Duration::from_secs(1);
 pub(super) fn wrong_application_name(lab: &Lab) -> Verdict {
     let primary = lab.primary()?;
     let standby = lab.a_standby()?;
-    let before = lab.boots()?;
+    let before = lab.boots();
     let client = lab.writing_client()?;
 
     let slip = format!("primary_conninfo = 'host={VIP} user=replicator application_name=somebody connect_timeout=3'");

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fs;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::serve::log_file;
@@ -14,6 +14,9 @@ use crate::wait::{self, Seen};
 use crate::{net, paths};
 
 const BOOT_LIMIT: Duration = Duration::from_secs(10);
+/// Between a fenced node's power and its first program. Longer than corosync's token and consensus timeouts together
+/// (8.1 s): a node that is back before the others have missed it hears of its own fencing, and Pacemaker ends for good.
+const SELF_TEST: Duration = Duration::from_millis(8500);
 
 /// What becomes of a node that was fenced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +31,8 @@ struct Outlet {
     /// The process that waits for the node's PID 1, while the node has power.
     boot: Option<Child>,
     after_fencing: AfterFencing,
+    /// Counts how often it was switched: whoever wants to boot it later can tell whether somebody else was at it.
+    switched: u64,
 }
 
 #[derive(Debug)]
@@ -42,7 +47,7 @@ impl Board {
             true => AfterFencing::Boots,
             false => AfterFencing::BootsWithoutServices,
         };
-        let outlet = || Mutex::new(Outlet { boot: None, after_fencing });
+        let outlet = || Mutex::new(Outlet { boot: None, after_fencing, switched: 0 });
         let outlets = plan.nodes.iter().map(|node| (node.name.clone(), outlet())).collect();
         Self { plan, outlets }
     }
@@ -74,8 +79,28 @@ impl Board {
         let mut outlet = self.outlet(name)?;
         if !outlet.has_power() {
             outlet.boot = Some(boot(node, services)?);
+            outlet.switched += 1;
         }
         Ok("on".to_owned())
+    }
+
+    /// Takes the power and answers; the node boots after [`SELF_TEST`], as real machines do. One that the others have
+    /// lost already boots at once.
+    pub(super) fn reboot(self: &Arc<Self>, name: &str) -> Result<String> {
+        let was_on = self.outlet(name)?.has_power();
+        self.off(name)?;
+        if !was_on {
+            return self.on_after_fencing(name);
+        }
+        let (board, name, switched) = (Arc::clone(self), name.to_owned(), self.outlet(name)?.switched);
+        std::thread::spawn(move || {
+            std::thread::sleep(SELF_TEST);
+            let untouched = board.outlet(&name).is_ok_and(|outlet| outlet.switched == switched);
+            if untouched && let Err(error) = board.on_after_fencing(&name) {
+                eprintln!("boot of node '{name}' after its fencing: {error}");
+            }
+        });
+        Ok("off, and boots soon".to_owned())
     }
 
     pub(super) fn on_after_fencing(&self, name: &str) -> Result<String> {
@@ -93,6 +118,7 @@ impl Board {
         let mut outlet = self.outlet(name)?;
         net::unplug(&node.port())?;
         group(name)?.kill_and_remove()?;
+        outlet.switched += 1;
         if let Some(mut boot) = outlet.boot.take() {
             boot.wait().doing(|| format!("wait for the end of node '{name}'"))?;
         }

@@ -51,7 +51,7 @@ fn close_what_was_inherited() -> Result<()> {
     Ok(())
 }
 
-fn answer(board: &Board, mut stream: &UnixStream) -> Result<()> {
+fn answer(board: &Arc<Board>, mut stream: &UnixStream) -> Result<()> {
     stream.set_read_timeout(Some(READ_LIMIT)).doing(|| "bound the wait for the order".to_owned())?;
     let mut line = String::new();
     BufReader::new(stream).read_line(&mut line).doing(|| "read the order".to_owned())?;
@@ -65,7 +65,7 @@ fn answer(board: &Board, mut stream: &UnixStream) -> Result<()> {
     writeln!(stream, "{answer}").doing(|| "answer the caller".to_owned())
 }
 
-fn obey(board: &Board, line: &str) -> Result<String> {
+fn obey(board: &Arc<Board>, line: &str) -> Result<String> {
     let words: Vec<&str> = line.split_whitespace().collect();
     match words[..] {
         ["list"] => Ok(board.list()),
@@ -80,10 +80,7 @@ fn obey(board: &Board, line: &str) -> Result<String> {
         ["after-fencing", node, word] => board.set_after_fencing(node, word),
         ["fence-off", node] => board.off(node),
         ["fence-on", node] => board.on_after_fencing(node),
-        ["fence-reboot", node] => {
-            board.off(node)?;
-            board.on_after_fencing(node)
-        }
+        ["fence-reboot", node] => board.reboot(node),
         ["plug", port, pid] => board.plug_client(port, pid),
         _ => unexpected(format!("unknown order '{line}'")),
     }
