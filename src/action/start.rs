@@ -1,6 +1,6 @@
 //! `start`: the instance runs as a standby, whatever it was.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{Agent, Outcome};
 use crate::instance::Launched;
@@ -24,24 +24,34 @@ pub(super) enum Check {
 
 impl Agent {
     pub(super) fn start(&self) -> Outcome {
-        self.become_standby(Check::Configuration)?;
-        if self.in_cluster() {
-            self.stand_if_nobody_is_promoted();
-        }
-        Ok(ExitCode::Success)
+        // The score is written while the server starts: a change of it makes Pacemaker plan anew once the
+        // starts have ended, and not once more after them.
+        std::thread::scope(|scope| {
+            if self.in_cluster() {
+                scope.spawn(|| self.stand_if_nobody_is_promoted());
+            }
+            self.become_standby(Check::Configuration).map(|()| ExitCode::Success)
+        })
     }
 
     /// Goes through the steps of [`start::next`] until the instance is a standby that answers.
     pub(super) fn become_standby(&self, check: Check) -> Result<(), Failure> {
         let mut launched = None;
         let mut pace = Pace::up_to(Duration::from_millis(25));
+        let begin = Instant::now();
+        let mut hot_standby_asked = check == Check::Nothing;
         loop {
-            let state = self.instance.observe(self.deadline.at_most(ONE_LOOK)).state;
-            let step = start::next(&state);
+            let found = self.instance.observe(self.deadline.at_most(ONE_LOOK));
+            let step = start::next(&found.state);
             if step == Step::Done {
-                return Ok(());
+                let unchecked = check == Check::Configuration && launched.is_some();
+                return if unchecked { self.stop_if_misconfigured(found.session.as_ref()) } else { Ok(()) };
             }
             let waits_for = self.take_step(step, check, &mut launched)?;
+            if !hot_standby_asked && launched.is_some() && begin.elapsed() > ONE_LOOK {
+                hot_standby_asked = true;
+                self.stop_if_not_hot_standby()?;
+            }
             if !pace.step(self.deadline) {
                 return Err(self.out_of_time(&waits_for));
             }
@@ -80,7 +90,7 @@ impl Agent {
             return Err(Failure::generic(format!("the server ended while it started ({status}): {words}; see {log}")));
         }
         if check == Check::Configuration {
-            self.refuse_bad_configuration()?;
+            self.refuse_bad_environment()?;
         }
         let files = self.instance.write_standby_signal(self.deadline);
         let files = files.and_then(|()| self.instance.remove_stale_pid_file(self.deadline));
@@ -118,9 +128,8 @@ impl Agent {
     fn update_own_score(&self, deadline: Deadline) -> Result<(), Failure> {
         let failed = |e: crate::cluster::ClusterError| Failure::generic(e.to_string());
         let own = self.own_name()?;
-        let promoted = self.cluster.promoted(deadline).map_err(failed)?;
-        let elsewhere = promoted.iter().any(|node| *node != own);
         let scores = self.cluster.scores(deadline).map_err(failed)?;
+        let elsewhere = scores.iter().any(|(node, score)| *node != own && *score >= Score::PRIMARY);
         let wanted = match scores.get(&own) {
             Some(_) if elsewhere => None,
             None if elsewhere => return Ok(()),

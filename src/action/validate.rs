@@ -5,8 +5,10 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::{Agent, Outcome};
+use crate::instance::Session;
 use crate::ocf::{ExitCode, Failure};
-use crate::policy::settings::{NEEDED_TO_SERVE, NEEDED_TO_START, OLDEST_VERSION, complaints};
+use crate::policy::settings::{NEEDED_TO_SERVE, NEEDED_TO_START, OLDEST_VERSION, Settings, complaints};
+use crate::policy::stop::budget;
 
 impl Agent {
     /// Everything that can be checked before the first start. Each complaint is logged; all of them are
@@ -22,20 +24,38 @@ impl Agent {
         for failure in &failures {
             log::error!("{failure}");
         }
-        let Some(first) = failures.first() else { return Ok(ExitCode::Success) };
-        let reasons: Vec<_> = failures.iter().map(ToString::to_string).collect();
-        Err(Failure::new(first.code(), reasons.join(" | ")))
+        all_in_one(&failures).map(|()| ExitCode::Success)
     }
 
-    /// What `start` refuses: a server that could not do its part.
-    pub(super) fn refuse_bad_configuration(&self) -> Result<(), Failure> {
-        let mut failures = self.complaints_of_start();
-        if failures.is_empty() {
-            failures = self.complaints_of_settings(&NEEDED_TO_START);
+    /// What `start` refuses before it starts the server.
+    pub(super) fn refuse_bad_environment(&self) -> Result<(), Failure> {
+        all_in_one(&self.complaints_of_start())
+    }
+
+    /// What `start` refuses of a server that it has just started: one that could not do its part. Asked of
+    /// the server itself, this costs a millisecond, and before the start a program for each setting.
+    pub(super) fn stop_if_misconfigured(&self, session: Option<&Session>) -> Result<(), Failure> {
+        let asked = session.and_then(|session| session.settings(&NEEDED_TO_START, self.deadline).ok());
+        let complete = asked.filter(|settings| settings.len() == NEEDED_TO_START.len());
+        let complaints = match complete {
+            Some(settings) => self.complaints_of(&settings),
+            None => self.complaints_of_settings(&NEEDED_TO_START),
+        };
+        self.stop_for(&complaints)
+    }
+
+    /// A server with `hot_standby` off never takes connections, so it is not asked but its files.
+    pub(super) fn stop_if_not_hot_standby(&self) -> Result<(), Failure> {
+        self.stop_for(&self.complaints_of_settings(&["hot_standby"]))
+    }
+
+    fn stop_for(&self, complaints: &[Failure]) -> Result<(), Failure> {
+        if !complaints.is_empty() {
+            log::warn!("stopping the server that was just started: it could not do its part");
+            let ended = self.instance.end(budget(self.deadline.remaining()));
+            ended.map_err(|e| Failure::generic(e.to_string()))?;
         }
-        let Some(first) = failures.first() else { return Ok(()) };
-        let reasons: Vec<_> = failures.iter().map(ToString::to_string).collect();
-        Err(Failure::new(first.code(), reasons.join(" | ")))
+        all_in_one(complaints)
     }
 
     fn complaints_of_start(&self) -> Vec<Failure> {
@@ -95,16 +115,27 @@ impl Agent {
     }
 
     fn complaints_of_settings(&self, names: &[&'static str]) -> Vec<Failure> {
-        let installed = |text: String| Failure::new(ExitCode::NotInstalled, text);
-        let node = match self.own_name() {
-            Ok(node) => node,
-            Err(failure) => return vec![failure],
-        };
         match self.instance.settings(names, self.deadline) {
-            Ok(settings) => complaints(&settings, &node).into_iter().map(installed).collect(),
-            Err(error) => vec![installed(error.to_string())],
+            Ok(settings) => self.complaints_of(&settings),
+            Err(error) => vec![Failure::new(ExitCode::NotInstalled, error.to_string())],
         }
     }
+
+    fn complaints_of(&self, settings: &Settings) -> Vec<Failure> {
+        match self.own_name() {
+            Ok(node) => {
+                complaints(settings, &node).into_iter().map(|text| Failure::new(ExitCode::NotInstalled, text)).collect()
+            }
+            Err(failure) => vec![failure],
+        }
+    }
+}
+
+/// One failure with all reasons and the exit code of the first.
+fn all_in_one(failures: &[Failure]) -> Result<(), Failure> {
+    let Some(first) = failures.first() else { return Ok(()) };
+    let reasons: Vec<_> = failures.iter().map(ToString::to_string).collect();
+    Err(Failure::new(first.code(), reasons.join(" | ")))
 }
 
 fn complaint_of_version(data: &Path, version: &str) -> Option<String> {

@@ -12,6 +12,7 @@ use postgres::error::SqlState;
 use postgres::{Client, Config, NoTls, SimpleQueryMessage};
 
 use super::{Instance, PidFile};
+use crate::policy::settings::Settings;
 use crate::sys::Deadline;
 
 /// A row: its columns as text, `None` for null.
@@ -119,6 +120,18 @@ impl Session {
         let closed = |_| SqlError::Broken("the connection is closed".to_owned());
         self.queries.send(sql.to_owned()).map_err(closed)?;
         self.receive(deadline)
+    }
+
+    /// The settings of the running server by these names, those that the role may see. The names are the
+    /// agent's own words.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub fn settings(&self, names: &[&'static str], deadline: Deadline) -> Result<Settings, SqlError> {
+        let sql = format!("select name, setting from pg_settings where name in ('{}')", names.join("', '"));
+        let pair = |row: Row| row.into_iter().collect::<Option<Vec<_>>>()?.try_into().ok();
+        let pairs = self.query(&sql, deadline)?.into_iter().filter_map(pair);
+        Ok(pairs.map(|[name, value]: [String; 2]| (name, value)).collect())
     }
 
     /// Asks for a checkpoint and waits for it.
