@@ -104,7 +104,7 @@ impl Agent {
         let changes = match verdict {
             Verdict::Promote { .. } => return Ok(()),
             Verdict::Wait { .. } | Verdict::DataElsewhere { .. } | Verdict::AnotherPrimary { .. } => {
-                vec![(candidate.clone(), Some(Score::NEVER))]
+                vec![(candidate.clone(), Score::NEVER)]
             }
             Verdict::Yield { to, .. } => {
                 let scores = self.cluster.scores(self.deadline).map_err(failed)?;
@@ -112,10 +112,25 @@ impl Agent {
                     && scores.get(candidate).is_some_and(|score| *score <= Score::CANDIDATE)
                     && scores.get(to).is_some_and(|score| *score >= Score::ELECTED);
                 let demoted = if corrected { Score::NEVER } else { Score::CANDIDATE };
-                vec![(to.clone(), Some(Score::ELECTED)), (candidate.clone(), Some(demoted))]
+                vec![(to.clone(), Score::ELECTED), (candidate.clone(), demoted)]
             }
         };
-        self.cluster.set_scores(&changes, self.deadline).map_err(failed)
+        let wanted: Vec<_> = changes.iter().map(|(node, score)| (node.clone(), Some(*score))).collect();
+        self.cluster.set_scores(&wanted, self.deadline).map_err(failed)?;
+        self.let_pacemaker_notice(&changes);
+        Ok(())
+    }
+
+    /// The promotion is planned and begins when this notification ends, unless Pacemaker has noticed the
+    /// new scores by then. That its controller has read them cannot be asked, hence the moment at the end.
+    fn let_pacemaker_notice(&self, scores: &[(NodeName, Score)]) {
+        if self.cluster.await_scores(scores, self.deadline.at_most(Duration::from_secs(2))) {
+            std::thread::sleep(Duration::from_millis(100));
+        } else {
+            log::warn!(
+                "election: the corrected scores are not in the configuration yet; promote will refuse if need be"
+            );
+        }
     }
 
     /// This node's vote, waiting a while for an instance that will know its position by itself.

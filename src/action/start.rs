@@ -131,12 +131,12 @@ impl Agent {
         let scores = self.cluster.scores(deadline).map_err(failed)?;
         let elsewhere = scores.iter().any(|(node, score)| *node != own && *score >= Score::PRIMARY);
         let wanted = match scores.get(&own) {
-            Some(_) if elsewhere => None,
-            None if elsewhere => return Ok(()),
+            // Not just no score: a constraint of plus infinity would demote the primary for this node.
+            _ if elsewhere => Score::NEVER,
             Some(score) if score.allows_promotion() => return Ok(()),
-            _ => Some(Score::CANDIDATE),
+            _ => Score::CANDIDATE,
         };
-        self.cluster.set_scores(&[(own, wanted)], deadline).map_err(failed)
+        self.cluster.set_scores(&[(own, Some(wanted))], deadline).map_err(failed)
     }
 
     /// The state, looked at with the patience of one look.

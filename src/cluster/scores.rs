@@ -1,9 +1,10 @@
 //! Promotion scores: the transient attribute `master-<resource>`.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::{Cluster, ClusterError, bounded};
-use crate::sys::Deadline;
+use crate::sys::{Deadline, Pace, Program};
 use crate::types::{NodeName, Score};
 
 impl Cluster {
@@ -32,6 +33,29 @@ impl Cluster {
         };
         let results: Vec<Result<(), ClusterError>> = started.into_iter().map(finish).collect();
         results.into_iter().collect()
+    }
+
+    /// Waits until the cluster configuration shows these scores: Pacemaker plans by it, and the attribute
+    /// daemon takes a score before it has written it there (seen, 2.1.5: a promotion began in between).
+    /// False when it does not show them at the deadline.
+    pub fn await_scores(&self, scores: &[(NodeName, Score)], deadline: Deadline) -> bool {
+        let mut pace = Pace::up_to(Duration::from_millis(50));
+        loop {
+            if scores.iter().all(|(node, score)| self.is_in_configuration(node, *score, deadline)) {
+                return true;
+            }
+            if !pace.step(deadline) {
+                return false;
+            }
+        }
+    }
+
+    /// A node's name has no quote in it, so it cannot leave the expression.
+    fn is_in_configuration(&self, node: &NodeName, score: Score, deadline: Deadline) -> bool {
+        let name = self.score_name();
+        let path = format!("//node_state[@uname='{node}']/transient_attributes//nvpair[@name='{name}']");
+        let text = Program::new("cibadmin").args(["--query", "--xpath", &path]).run(bounded(deadline));
+        text.is_ok_and(|text| text.contains(&format!("value=\"{score}\"")))
     }
 
     /// `pcmk_promotion_score_name` in Pacemaker's sources.

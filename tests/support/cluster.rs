@@ -70,6 +70,14 @@ done <"$store/promoted"
 echo '</clone></resources></pacemaker-result>'
 "#;
 
+/// The configuration follows the attributes at once.
+const CIBADMIN: &str = r#"
+node=${3#*@uname=\'}
+file=$store/attributes/master-@RESOURCE@/${node%%\'*}
+[ -s "$file" ] || { echo "No such device or address" >&2; exit 105; }
+printf '<nvpair value="%s"/>\n' "$(cat "$file")"
+"#;
+
 static TEMPLATE: Mutex<Weak<TempDir>> = Mutex::new(Weak::new());
 static COUNT: AtomicUsize = AtomicUsize::new(0);
 
@@ -128,9 +136,13 @@ impl Cluster {
         let store = self.home.path().join("store");
         let tools = self.home.path().join(node).join("tools");
         fs::create_dir(&tools).unwrap();
-        for (name, body) in
-            [("attrd_updater", ATTRD_UPDATER), ("crm_node", CRM_NODE), ("crm_mon", CRM_MON), ("crm_attribute", "")]
-        {
+        for (name, body) in [
+            ("attrd_updater", ATTRD_UPDATER),
+            ("cibadmin", CIBADMIN),
+            ("crm_node", CRM_NODE),
+            ("crm_mon", CRM_MON),
+            ("crm_attribute", ""),
+        ] {
             let text = format!("{PREAMBLE}{body}").replace("@STORE@", store.to_str().unwrap());
             let text = text.replace("@NODE@", node).replace("@RESOURCE@", &self.resource);
             fs::write(tools.join(name), text).unwrap();

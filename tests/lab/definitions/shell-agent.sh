@@ -51,10 +51,10 @@ pcs -f "$cib" resource create pgsql "$AGENT" \
 pcs -f "$cib" resource create pgsql-vip ocf:heartbeat:IPaddr2 ip="$VIP" cidr_netmask="$VIP_PREFIX" \
     op monitor interval=10s
 
-# The address is where the primary is. It comes after promote and goes after demote: the old primary's standbys and
-# clients are served until its last record has been sent.
+# The address is where the primary is. It comes after promote and goes after demote, the latter optional as in the agent's
+# guide: its demote leaves the instance stopped, and a mandatory order would then block the stop of the address.
 pcs -f "$cib" constraint colocation add pgsql-vip with Promoted pgsql-clone INFINITY
 pcs -f "$cib" constraint order promote pgsql-clone then start pgsql-vip symmetrical=false kind=Mandatory
-pcs -f "$cib" constraint order demote pgsql-clone then stop pgsql-vip symmetrical=false kind=Mandatory
+pcs -f "$cib" constraint order demote pgsql-clone then stop pgsql-vip symmetrical=false kind=Optional
 
 pcs cluster cib-push "$cib" diff-against="$cib.before"

@@ -352,11 +352,6 @@ impl Lab {
     fn notes(&self) -> MutexGuard<'_, Notes> {
         self.notes.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    /// The promotion score that Pacemaker knows for a node.
-    pub(crate) fn score(&self, node: &str) -> Result<Option<i64>> {
-        Ok(self.state()?.scores.get(node).copied())
-    }
 }
 
 /// Settings that a scenario makes; included by each node's own file.

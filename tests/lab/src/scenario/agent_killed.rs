@@ -80,7 +80,9 @@ fn killed_in_switchover(lab: &Lab, action: &str, victim: fn(&str, &str) -> Strin
         client.wait_for_rows(50)?;
         lab.wait_for_full_strength()?;
         lab.assert_only_failure(action, &victim)?;
+        // Pacemaker looks anew at an instance whose failure it forgets.
         lab.clean_up_failures()?;
+        lab.wait_for_full_strength()?;
     }
     client.stop()?.assert_nothing_lost()?;
     lab.assert_nobody_fenced(&before)?;

@@ -80,7 +80,6 @@ pub(crate) const ALL: &[Scenario] = &[
         power_loss_while_a_standby_is_behind::power_loss_while_restarted_standbys_differ,
     ),
     scenario("power_loss_right_after_promotion", power_loss_right_after_promotion::power_loss_right_after_promotion),
-    scenario("return_of_a_short_primary", power_loss_right_after_promotion::return_of_a_short_primary),
     scenario("both_standbys_nodes_lost", two_of_three_nodes_lost::both_standbys_nodes_lost),
     scenario("primarys_and_a_standbys_node_lost", two_of_three_nodes_lost::primarys_and_a_standbys_node_lost),
     scenario(

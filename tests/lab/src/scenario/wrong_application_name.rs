@@ -22,8 +22,8 @@ pub(super) fn wrong_application_name(lab: &Lab) -> Verdict {
     lab.configure(&standby, &slip)?;
 
     // The primary no longer knows whom it is talking to, and takes the score away from who is missing.
-    let unknown = format!("{standby} without a score");
-    lab.wait_until(&unknown, NOTICE_LIMIT, |state| !state.scores.contains_key(&standby))?;
+    let unknown = format!("{standby} not promotable");
+    lab.wait_until(&unknown, NOTICE_LIMIT, |state| state.scores.get(&standby).is_none_or(|score| *score <= 0))?;
     let others = lab.nodes().len() - 1;
     lab.watch("servers that are left alone", WATCH, |state| {
         state.promoted == [primary.clone()]
