@@ -65,10 +65,10 @@ impl Measure {
         }
     }
 
-    /// The shell agent's cold start takes a minute: two rounds of it have to do.
+    /// The shell agent's cold start is long and even: three rounds of it have to do.
     fn rounds(self, contender: Contender, asked: usize) -> usize {
         match (self, contender) {
-            (Self::ColdStart, Contender::Shell) => asked.min(2),
+            (Self::ColdStart, Contender::Shell) => asked.min(3),
             _ => asked,
         }
     }
