@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use super::start::Check;
+use super::stop::finish_leaving;
 use super::{Agent, Outcome};
 use crate::instance::Ending;
 use crate::ocf::{ExitCode, Failure};
 use crate::policy::demote::{Step, gone_counts_as_demoted, next};
 use crate::policy::stop::budget;
-use crate::sys::{Deadline, Pace};
+use crate::sys::Pace;
 
 impl Agent {
     pub(super) fn demote(&self) -> Outcome {
@@ -55,11 +56,7 @@ impl Agent {
         }
         let left = self.leave_position(ending);
         self.become_standby(Check::Nothing)?;
-        if let Some((position, publishing)) = left {
-            if let Err(error) = publishing.finish(Deadline::after(Duration::from_secs(1))) {
-                log::warn!("cannot leave the last position {position} as an attribute: {error}");
-            }
-        }
+        finish_leaving(left);
         Ok(ExitCode::Success)
     }
 }

@@ -10,6 +10,9 @@ use crate::policy::stop::budget;
 use crate::sys::{Deadline, Running};
 use crate::types::Position;
 
+/// The last position of a primary, while the attribute daemon takes it.
+pub(super) type Leaving = (Position, Running);
+
 impl Agent {
     pub(super) fn stop(&self) -> Outcome {
         if !self.instance.is_running() {
@@ -17,17 +20,13 @@ impl Agent {
         }
         let ending = self.instance.end(budget(self.deadline.remaining()));
         let ending = ending.map_err(|e| Failure::generic(e.to_string()))?;
-        if let Some((position, publishing)) = self.leave_position(ending) {
-            if let Err(error) = publishing.finish(Deadline::after(Duration::from_secs(1))) {
-                log::warn!("cannot leave the last position {position} as an attribute: {error}");
-            }
-        }
+        finish_leaving(self.leave_position(ending));
         Ok(ExitCode::Success)
     }
 
     /// A stopped primary cannot vote, so it leaves the position of its shutdown checkpoint: a candidate
     /// that has not received it can be told apart. Nothing here may fail the action.
-    pub(super) fn leave_position(&self, ending: Ending) -> Option<(Position, Running)> {
+    pub(super) fn leave_position(&self, ending: Ending) -> Option<Leaving> {
         let control = self.instance.control_data(Deadline::after(Duration::from_secs(1)));
         let control = control.map_err(|e| log::warn!("{e}; the last position is not known")).ok()?;
         match ending {
@@ -41,5 +40,13 @@ impl Agent {
         let publishing = self.cluster.begin_publishing(Some(&Paper::Left(position)));
         let publishing = publishing.map_err(|e| log::warn!("cannot leave the last position {position}: {e}")).ok()?;
         Some((position, publishing))
+    }
+}
+
+/// Waits shortly until the position is published; that it is not is a warning.
+pub(super) fn finish_leaving(leaving: Option<Leaving>) {
+    let Some((position, publishing)) = leaving else { return };
+    if let Err(error) = publishing.finish(Deadline::after(Duration::from_secs(1))) {
+        log::warn!("cannot leave the last position {position} as an attribute: {error}");
     }
 }

@@ -1,8 +1,7 @@
 //! May this node be promoted?
 //!
-//! The candidate is the node that Pacemaker picked. It asked every present node for its position, and
-//! each answer carries the number of this very question, so no answer is older than the question.
-//! The rules, in their order:
+//! The candidate is the node that Pacemaker picked. Every present node has published its vote since the
+//! last promotion, so no vote is older than that. The rules, in their order:
 //!
 //! 1. a present node takes writes → refuse: two primaries are worse than none.
 //! 2. a present node has a higher position → yield to the highest.
@@ -19,7 +18,7 @@
 
 use crate::types::{Lsn, NodeName, Position};
 
-/// What a present node said about itself.
+/// What a present node says about itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Vote {
     /// Its WAL ends here.
@@ -33,7 +32,7 @@ pub enum Vote {
     },
     /// It takes writes.
     Primary,
-    /// It has not answered this question.
+    /// It has not voted.
     Silent,
 }
 
@@ -42,7 +41,7 @@ pub enum Vote {
 pub struct Ballot<'a> {
     /// The candidate's own position.
     pub own: &'a Vote,
-    /// The answers of the other present nodes.
+    /// The votes of the other present nodes.
     pub votes: &'a [(NodeName, Vote)],
     /// The last positions of primaries that were stopped cleanly and are still in the cluster.
     pub left: &'a [(NodeName, Position)],
