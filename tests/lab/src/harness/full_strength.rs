@@ -1,6 +1,8 @@
 //! Before each scenario the cluster is brought to full strength: all nodes online, one primary with the virtual address,
 //! all others streaming standbys that could be promoted, no failure and no constraint left from before.
 
+use std::fs;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::lab::{Lab, SCENARIO_CONF, brief, is_reachable};
@@ -9,8 +11,8 @@ use crate::cluster::instances;
 use crate::cluster::node_shell::{COMMAND_LIMIT, run_on, sql_on};
 use crate::cluster::state::State;
 use crate::error::{Error, Result};
-use crate::switch;
 use crate::wait::{self, Seen};
+use crate::{paths, switch};
 
 const FIRST_LIMIT: Duration = Duration::from_secs(60);
 const MEND_LIMIT: Duration = Duration::from_secs(75);
@@ -21,14 +23,23 @@ const STOP_LIMIT: Duration = Duration::from_secs(60);
 /// Mends the lab that is up, or builds a new one when there is none or it cannot be mended.
 pub(crate) fn reach(wish: &Wish) -> Result<Lab> {
     match Lab::attach() {
-        Ok(lab) if lab.plan.example == wish.example && lab.plan.agent == wish.agent && lab.nodes() == wish.nodes => {
-            mend(&lab).map(|()| lab).or_else(|reason| {
-                println!("    the lab is built anew: {reason}");
-                build_anew(wish)
-            })
-        }
+        Ok(lab) if is_as_wished(&lab, wish) => mend(&lab).map(|()| lab).or_else(|reason| {
+            println!("    the lab is built anew: {reason}");
+            build_anew(wish)
+        }),
         _ => build_anew(wish),
     }
+}
+
+/// Whether this lab is the wanted one, with the agent as it was built last.
+fn is_as_wished(lab: &Lab, wish: &Wish) -> bool {
+    let binary = |tree: &Path| fs::read(tree.join("usr/sbin/pgbaton")).ok();
+    let wanted = wish.install.as_deref().map(binary);
+    let is_installed = |node: &String| wanted.as_ref().is_none_or(|wanted| *wanted == binary(&paths::upper(node)));
+    lab.plan.example == wish.example
+        && lab.plan.agent == wish.agent
+        && lab.nodes() == wish.nodes
+        && lab.nodes().iter().all(is_installed)
 }
 
 pub(crate) fn build_anew(wish: &Wish) -> Result<Lab> {
