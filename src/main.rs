@@ -24,7 +24,18 @@ fn exit_code() -> i32 {
     }
     match CommandLine::parse().command {
         Command::Ocf { action } => ocf(&action),
+        Command::Rejoin => rejoin(),
     }
+}
+
+/// The worker: started by the agent, as the instance's owner.
+fn rejoin() -> i32 {
+    let done = action::rejoin(&Environment::of_this_process());
+    if let Err(failure) = &done {
+        log::error!("rejoin failed: {failure}");
+    }
+    sys::flush_log();
+    i32::from(done.is_err())
 }
 
 fn ocf(word: &str) -> i32 {

@@ -97,7 +97,9 @@ fn a_node_that_is_picked_again_excludes_itself_and_stands_again_at_its_next_moni
     assert_eq!(cluster.attributes.scores(), "srv2=1002 srv3=1");
     cluster.attributes.take_calls();
     behind.call("monitor").run().expect_code(0);
-    assert_eq!(cluster.attributes.take_calls(), [""; 0], "the second monitor has nothing to do");
+    let calls = cluster.attributes.take_calls();
+    let about_scores = calls.iter().filter(|call| call.contains("[master-"));
+    assert_eq!(about_scores.count(), 0, "the second monitor has nothing to do: {calls:?}");
 }
 
 /// After a restart pg_last_wal_receive_lsn() is the start of the segment, on both nodes alike.

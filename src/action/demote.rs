@@ -55,6 +55,7 @@ impl Agent {
             log::warn!("this demotion is no clean hand-over; the election will see to it that nothing is lost");
         }
         let left = self.leave_position(ending);
+        self.withdraw();
         self.become_standby(Check::Nothing)?;
         finish_leaving(left);
         Ok(ExitCode::Success)

@@ -13,10 +13,11 @@ use std::time::Duration;
 use super::Agent;
 use crate::cluster::{ClusterError, Paper};
 use crate::instance::Session;
+use crate::instance::rejoin::Rejoining;
 use crate::ocf::Failure;
 use crate::policy::election::{Ballot, Verdict, Vote, decide, missing_bytes};
 use crate::sys::{Deadline, Notes, Pace, since_boot};
-use crate::types::{NodeName, Position, Role, Score, State};
+use crate::types::{NodeName, Position, Role, Score, State, Timeline};
 
 /// How long a node waits for its own instance to know its position. Another node's recovery may have to
 /// wait for the end of this notification; the election's own timeout is kept over all attempts.
@@ -150,6 +151,9 @@ impl Agent {
     fn own_vote(&self, session: &mut Option<Session>) -> (Vote, bool) {
         let look = self.deadline.at_most(Duration::from_secs(2));
         if session.is_none() {
+            if !matches!(self.instance.rejoining(), Ok(Rejoining::No)) && !self.instance.is_running() {
+                return (Vote::Void, false);
+            }
             let found = self.instance.observe(look);
             if matches!(found.state, State::Restricted { role: Role::Standby, .. }) {
                 let vote = self.instance.position_by_replication(self.deadline.at_most(ONE_ATTEMPT));
@@ -170,11 +174,12 @@ impl Agent {
         }
     }
 
-    /// The last guard: reads the votes once more, with this node's position of now, and discards them.
+    /// The last guard: reads the votes once more, with this node's position of now, and discards them. Returns
+    /// the timeline that this node is on, and who voted.
     ///
     /// # Errors
     /// When no election was held, or it does not allow the promotion.
-    pub(super) fn confirm_election(&self, session: Option<&Session>) -> Result<(), Failure> {
+    pub(super) fn confirm_election(&self, session: Option<&Session>) -> Result<(Timeline, Vec<NodeName>), Failure> {
         let own = self.own_name()?;
         let papers = self.cluster.papers(self.deadline).map_err(failed)?;
         let Some(Paper::Vote(among, _)) = paper_of(&own, &papers) else {
@@ -185,13 +190,14 @@ impl Agent {
         let vote = self.await_own_position(session)?;
         let verdict = self.judge(&own, &vote, among, &papers);
         let words = in_words(&verdict, &own, &self.cluster.paper_name());
-        if !matches!(verdict, Verdict::Promote { .. }) {
+        let (Verdict::Promote { .. }, Vote::At(position)) = (&verdict, &vote) else {
             return Err(Failure::generic(words));
-        }
+        };
         log::info!("election of {own}: {words}");
         let voters = papers.iter().filter(|(_, paper)| matches!(paper, Paper::Vote(..)));
         let voters: Vec<_> = voters.map(|(node, _)| node.clone()).collect();
-        self.cluster.discard_votes(&voters, self.deadline).map_err(failed)
+        self.cluster.discard_votes(&voters, self.deadline).map_err(failed)?;
+        Ok((position.timeline, voters))
     }
 
     fn await_own_position(&self, session: Option<&Session>) -> Result<Vote, Failure> {
@@ -319,5 +325,6 @@ fn vote_in_words(vote: &Vote) -> String {
         Vote::Unknown { why, at_least: None } => why.clone(),
         Vote::Primary => "takes writes".to_owned(),
         Vote::Silent => "did not answer".to_owned(),
+        Vote::Void => "is being rewound or cloned".to_owned(),
     }
 }

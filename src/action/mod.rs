@@ -5,7 +5,10 @@ mod election;
 mod monitor;
 mod notify;
 mod promote;
+mod record;
+mod rejoin;
 mod start;
+mod state;
 mod stop;
 mod validate;
 
@@ -46,6 +49,16 @@ pub fn run(word: &str, environment: &Environment) -> Outcome {
     let request = request.map_err(|e| Failure::new(ExitCode::Arguments, format!("OCF_RESOURCE_INSTANCE: {e}")))?;
     crate::sys::start_log(&format!("pgbaton({})", request.resource), log::LevelFilter::Info);
     Agent::new(request).act(action)
+}
+
+/// Does what the marker of a rejoin says: the work of a process of its own.
+///
+/// # Errors
+/// When it is not done.
+pub fn rejoin(environment: &Environment) -> Result<(), Failure> {
+    let request = Request::read(environment).map_err(|e| Failure::generic(format!("OCF_RESOURCE_INSTANCE: {e}")))?;
+    crate::sys::start_log(&format!("pgbaton({})", request.resource), log::LevelFilter::Info);
+    crate::instance::rejoin::work(&request)
 }
 
 impl Agent {

@@ -17,6 +17,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 impl Agent {
     pub(super) fn monitor(&self) -> Outcome {
+        if let Some(answer) = self.monitor_rejoin() {
+            return answer;
+        }
         let patience = self.deadline.at_most(PATIENCE);
         let mut pace = Pace::up_to(Duration::from_millis(100));
         loop {
@@ -43,7 +46,10 @@ impl Agent {
         if self.in_cluster() && !self.request.meta.probe {
             match (role, session) {
                 (Role::Primary, Some(session)) => self.judge_standbys(session),
-                (Role::Standby, _) => self.stand_again(),
+                (Role::Standby, session) => {
+                    self.stand_again();
+                    session.inspect(|session| self.watch_standby(session));
+                }
                 (Role::Primary, None) => {}
             }
         }
@@ -65,11 +71,11 @@ impl Agent {
         let failed = |e: ClusterError| Failure::generic(e.to_string());
         let (path, own) = (self.notes_path(), self.own_name()?);
         let before = Notes::load(&path);
-        let (end, receivers) = session.receivers(deadline).map_err(|e| Failure::generic(e.to_string()))?;
+        let sending = session.sending(deadline).map_err(|e| Failure::generic(e.to_string()))?;
         let scores = self.cluster.scores(deadline).map_err(failed)?;
         let known = scores.keys().chain([&own]).cloned().collect();
         let mut notes = Notes { undecided_since_ms: None, picked: None, candidate: false, ..before.clone() };
-        let connected = self.cluster_nodes_among(&receivers, known, &mut notes, deadline)?;
+        let connected = self.cluster_nodes_among(&sending.receivers, known, &mut notes, deadline)?;
         let now = u64::try_from(since_boot().as_millis()).unwrap_or(u64::MAX);
         let away = |since: &u64| Duration::from_millis(now.saturating_sub(*since));
         let missing_for = before.missing.iter().filter_map(|(name, since)| Some((name.parse().ok()?, away(since))));
@@ -78,7 +84,14 @@ impl Agent {
             log::warn!("{failure}; judging without a limit");
             None
         });
-        let view = View { own: &own, end, connected: &connected, scores: &scores, missing_for: &missing_for, maxlag };
+        let view = View {
+            own: &own,
+            end: sending.end,
+            connected: &connected,
+            scores: &scores,
+            missing_for: &missing_for,
+            maxlag,
+        };
         let plan = plan(&view);
         let since = |node: &NodeName| before.missing.get(node.as_str()).copied().unwrap_or(now);
         notes.missing = plan.missing.iter().map(|node| (node.to_string(), since(node))).collect();
@@ -87,7 +100,15 @@ impl Agent {
             log::info!("promotion score of {node}: {score}");
         }
         let changes: Vec<_> = plan.changes.into_iter().map(|(node, score)| (node, Some(score))).collect();
-        self.cluster.set_scores(&changes, deadline).map_err(failed)
+        let written = self.cluster.set_scores(&changes, deadline).map_err(failed);
+        self.publish_timeline(sending.timeline, deadline);
+        let others = scores.keys().filter(|node| **node != own);
+        let missing = others.filter(|node| !connected.iter().any(|standby| standby.name == **node)).count();
+        if missing > 0 {
+            self.publish_oldest(session, &sending, deadline);
+        }
+        self.show(if missing > 0 && connected.is_empty() { "alone" } else { "primary" });
+        written
     }
 
     /// The receivers that are cluster nodes. Nodes with a score are known without asking; the others

@@ -24,19 +24,32 @@ impl Agent {
             Some((Moment::Pre, Operation::Demote)) => self.checkpoint_before_demotion(),
             // A receiver that was a stranger may be a node now.
             Some((Moment::Post, Operation::Start)) => self.forget(|notes| notes.ignored.clear()),
-            Some((Moment::Pre, Operation::Start | Operation::Stop))
-            | Some((Moment::Post, Operation::Stop | Operation::Demote))
-            | None => {}
+            Some((Moment::Pre, Operation::Start)) => self.checkpoint_before_a_rewind(),
+            Some((Moment::Pre, Operation::Stop)) | Some((Moment::Post, Operation::Stop | Operation::Demote)) | None => {
+            }
         }
         Ok(ExitCode::Success)
     }
 
-    fn forget(&self, change: impl FnOnce(&mut Notes)) {
+    pub(super) fn forget(&self, change: impl FnOnce(&mut Notes)) {
         let path = self.notes_path();
         let before = Notes::load(&path);
         let mut notes = before.clone();
         change(&mut notes);
         notes.save(&path, &before);
+    }
+
+    /// An instance that is about to start may have to be rewound, and that has to wait until the primary's
+    /// control file shows the timeline that it writes. By itself the server takes minutes for that. It goes on with
+    /// the checkpoint when nobody waits for it any more.
+    fn checkpoint_before_a_rewind(&self) {
+        let found = self.instance.observe(self.deadline.at_most(Duration::from_secs(2)));
+        let (State::Running(Role::Primary), Some(session)) = (found.state, found.session) else { return };
+        match session.control_file_lags(self.deadline) {
+            Ok(true) => drop(session.checkpoint(self.deadline.at_most(Duration::from_millis(200)))),
+            Ok(false) => {}
+            Err(error) => log::warn!("cannot see whether the control file shows the present timeline: {error}"),
+        }
     }
 
     /// A checkpoint while the primary still serves makes the one of its shutdown short.

@@ -28,7 +28,8 @@ impl Agent {
 
     fn elect_and_promote(&self, session: Option<&Session>) -> Outcome {
         if self.in_cluster() {
-            self.confirm_election(session)?;
+            let (own, voters) = self.confirm_election(session)?;
+            self.reserve_timeline(own, &voters)?;
         } else {
             log::warn!("promoting without an election: Pacemaker does not run this resource as a promotable clone");
         }

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::rejoin::WayIn;
 use super::{Agent, Outcome};
 use crate::instance::Launched;
 use crate::ocf::{ExitCode, Failure};
@@ -28,13 +29,17 @@ impl Agent {
         // starts have ended, and not once more after them.
         std::thread::scope(|scope| {
             if self.in_cluster() {
+                self.forget(|notes| {
+                    (notes.state_seen, notes.state_shown, notes.looks_without_stream) = (None, None, 0)
+                });
                 scope.spawn(|| self.stand_if_nobody_is_promoted());
             }
             self.become_standby(Check::Configuration).map(|()| ExitCode::Success)
         })
     }
 
-    /// Goes through the steps of [`start::next`] until the instance is a standby that answers.
+    /// Goes through the steps of [`start::next`] until the instance is a standby that answers, or is on its way
+    /// to become one: rewound or cloned, which may take longer than this action.
     pub(super) fn become_standby(&self, check: Check) -> Result<(), Failure> {
         let mut launched = None;
         let mut pace = Pace::up_to(Duration::from_millis(25));
@@ -43,6 +48,10 @@ impl Agent {
         loop {
             let found = self.instance.observe(self.deadline.at_most(ONE_LOOK));
             let step = start::next(&found.state);
+            let is_down = matches!(step, Step::Launch | Step::RefuseAbsent(_));
+            if is_down && launched.is_none() && self.way_in()? == WayIn::UnderWay {
+                return Ok(());
+            }
             if step == Step::Done {
                 let unchecked = check == Check::Configuration && launched.is_some();
                 return if unchecked { self.stop_if_misconfigured(found.session.as_ref()) } else { Ok(()) };
@@ -92,9 +101,14 @@ impl Agent {
         if check == Check::Configuration {
             self.refuse_bad_environment()?;
         }
+        self.refuse_half_made()?;
         let files = self.instance.write_standby_signal(self.deadline);
         let files = files.and_then(|()| self.instance.remove_stale_pid_file(self.deadline));
         files.map_err(|e| Failure::generic(e.to_string()))?;
+        let planted = self.instance.remove_planted_histories(self.deadline);
+        planted.map_err(|e| {
+            Failure::generic(format!("cannot remove the history files of an interrupted promotion: {e}"))
+        })?;
         let log = self.instance.log_file().display();
         log::info!("starting the server as a standby; its output until the logging collector runs goes to {log}");
         *launched = Some(self.instance.launch().map_err(|e| Failure::generic(e.to_string()))?);

@@ -15,12 +15,16 @@ pub(super) type Leaving = (Position, Running);
 
 impl Agent {
     pub(super) fn stop(&self) -> Outcome {
+        self.instance.end_worker(self.deadline)?;
         if !self.instance.is_running() {
+            self.withdraw();
             return Ok(ExitCode::Success);
         }
         let ending = self.instance.end(budget(self.deadline.remaining()));
         let ending = ending.map_err(|e| Failure::generic(e.to_string()))?;
-        finish_leaving(self.leave_position(ending));
+        let left = self.leave_position(ending);
+        self.withdraw();
+        finish_leaving(left);
         Ok(ExitCode::Success)
     }
 

@@ -87,8 +87,9 @@ impl Agent {
 
     fn complaints_of_parameters(&self) -> Vec<Failure> {
         let parameters = &self.request.parameters;
-        let results = [parameters.pgport().err(), parameters.maxlag().err(), parameters.election_timeout().err()];
-        results.into_iter().flatten().collect()
+        let numbers = [parameters.pgport().err(), parameters.maxlag().err(), parameters.election_timeout().err()];
+        let rejoin = [parameters.rejoin().err(), parameters.keep_aside().err()];
+        numbers.into_iter().chain(rejoin).flatten().collect()
     }
 
     fn complaint_of_owner(&self) -> Option<Failure> {

@@ -2,6 +2,7 @@
 
 mod attributes;
 mod members;
+mod record;
 mod scores;
 mod votes;
 
@@ -9,6 +10,7 @@ use std::time::Duration;
 
 pub use attributes::Entry;
 pub use members::own_name;
+pub use record::Record;
 pub use votes::Paper;
 
 use crate::sys::{Deadline, ProgramError};

@@ -8,6 +8,7 @@
 //! | `vote <node,node,...> <timeline> <lsn>` | the position of this node, in an election among these nodes |
 //! | `unknown <node,node,...> <timeline or -> <lsn or -> <why>` | the node cannot tell, and what it holds at least |
 //! | `primary <node,node,...>` | the node takes writes |
+//! | `void <node,node,...>` | the node is being rewound or cloned, and holds nothing that counts |
 //! | `left <timeline> <lsn>` | where a primary's WAL ended when it was stopped cleanly |
 //!
 //! A vote is valid until the next promotion: without a primary no node's WAL grows. So the node that is
@@ -35,6 +36,7 @@ impl fmt::Display for Paper {
         match self {
             Paper::Vote(among, Vote::At(at)) => write!(f, "vote {} {} {}", listed(among), at.timeline, at.end),
             Paper::Vote(among, Vote::Primary) => write!(f, "primary {}", listed(among)),
+            Paper::Vote(among, Vote::Void) => write!(f, "void {}", listed(among)),
             Paper::Vote(among, Vote::Silent) => write!(f, "unknown {} - - silent", listed(among)),
             Paper::Vote(among, Vote::Unknown { why, at_least }) => {
                 let why: String = why.chars().filter(|c| c.is_ascii_graphic() || *c == ' ').take(200).collect();
@@ -56,6 +58,7 @@ impl FromStr for Paper {
         let words: Vec<&str> = text.splitn(5, ' ').collect();
         match words.as_slice() {
             ["vote", among, timeline, end] => Ok(Paper::Vote(nodes(among)?, Vote::At(position(timeline, end)?))),
+            ["void", among] => Ok(Paper::Vote(nodes(among)?, Vote::Void)),
             ["primary", among] => Ok(Paper::Vote(nodes(among)?, Vote::Primary)),
             ["unknown", among, timeline, end, why] => {
                 let (why, at_least) = ((*why).to_owned(), position(timeline, end).ok());
@@ -152,6 +155,7 @@ mod tests {
         for paper in [
             Paper::Vote(among(), Vote::At(at(3, 0x532_8398))),
             Paper::Vote(among(), Vote::Primary),
+            Paper::Vote(among(), Vote::Void),
             Paper::Vote(among(), unknown(None)),
             Paper::Vote(among(), unknown(Some(at(2, 7)))),
             Paper::Left(at(1, 5)),

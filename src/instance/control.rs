@@ -2,7 +2,7 @@
 
 use super::Instance;
 use crate::sys::{Deadline, IdentityError, Program, ProgramError};
-use crate::types::{Lsn, Position, Role, Timeline};
+use crate::types::{Lsn, Position, Role, SystemId, Timeline};
 
 /// The part of the control file that matters here.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,6 +13,16 @@ pub struct ControlData {
     pub checkpoint: Lsn,
     /// The timeline of the last checkpoint.
     pub timeline: Timeline,
+    /// "Database system identifier".
+    pub system: SystemId,
+    /// "Latest checkpoint's REDO location": where a recovery begins.
+    pub redo: Lsn,
+    /// "Bytes per WAL segment".
+    pub segment_size: u64,
+    /// "Data page checksum version" is not 0.
+    pub checksums: bool,
+    /// "wal_log_hints setting" is on.
+    pub wal_log_hints: bool,
 }
 
 /// Why there is no control data.
@@ -42,11 +52,36 @@ impl ControlData {
         };
         const CHECKPOINT: &str = "Latest checkpoint location";
         const TIMELINE: &str = "Latest checkpoint's TimeLineID";
+        const SYSTEM: &str = "Database system identifier";
+        const REDO: &str = "Latest checkpoint's REDO location";
+        const SEGMENT_SIZE: &str = "Bytes per WAL segment";
         Ok(ControlData {
             state: value("Database cluster state")?.to_owned(),
             checkpoint: value(CHECKPOINT)?.parse().map_err(|_| ControlError::Missing(CHECKPOINT))?,
             timeline: value(TIMELINE)?.parse().map_err(|_| ControlError::Missing(TIMELINE))?,
+            system: value(SYSTEM)?.parse().map_err(|_| ControlError::Missing(SYSTEM))?,
+            redo: value(REDO)?.parse().map_err(|_| ControlError::Missing(REDO))?,
+            segment_size: value(SEGMENT_SIZE)?.parse().map_err(|_| ControlError::Missing(SEGMENT_SIZE))?,
+            checksums: value("Data page checksum version")? != "0",
+            wal_log_hints: value("wal_log_hints setting")? == "on",
         })
+    }
+
+    /// Whether `pg_rewind` can work on the instance: it must know every changed page.
+    ///
+    /// # Errors
+    /// The reason why not, with the cure.
+    pub fn rewindable(&self) -> Result<(), String> {
+        match self.checksums || self.wal_log_hints {
+            true => Ok(()),
+            false => Err("data checksums and wal_log_hints are off; turn one of them on for the next time".to_owned()),
+        }
+    }
+
+    /// Whether the instance was stopped cleanly, as a primary or as a standby.
+    #[must_use]
+    pub fn was_stopped_cleanly(&self) -> bool {
+        ["shut down", "shut down in recovery"].contains(&self.state.as_str())
     }
 
     /// The role that the instance has, or had when it ended.
@@ -102,10 +137,14 @@ mod tests {
     fn printed(state: &str) -> String {
         format!(
             "pg_control version number:            1300\n\
+             Database system identifier:           7412345678901234567\n\
              Database cluster state:               {state}\n\
              Latest checkpoint location:           0/5328398\n\
              Latest checkpoint's REDO location:    0/5328398\n\
-             Latest checkpoint's TimeLineID:       3\n"
+             Latest checkpoint's TimeLineID:       3\n\
+             wal_log_hints setting:                off\n\
+             Bytes per WAL segment:                16777216\n\
+             Data page checksum version:           1\n"
         )
     }
 
@@ -114,6 +153,19 @@ mod tests {
         let data = ControlData::parse(&printed("shut down")).unwrap();
         assert_eq!((data.checkpoint, data.timeline), (Lsn(0x532_8398), Timeline(3)));
         assert_eq!(data.left_by_primary(), Some(Position { timeline: Timeline(3), end: Lsn(0x532_8398) }));
+    }
+
+    #[test]
+    fn what_a_rewind_needs_to_know() {
+        let data = ControlData::parse(&printed("shut down in recovery")).unwrap();
+        assert_eq!(
+            (data.system, data.redo, data.segment_size),
+            (SystemId(7412345678901234567), Lsn(0x532_8398), 16 << 20)
+        );
+        assert!(data.was_stopped_cleanly() && data.rewindable().is_ok());
+        let without = printed("in production").replace("version:           1", "version:           0");
+        let data = ControlData::parse(&without).unwrap();
+        assert!(!data.was_stopped_cleanly() && data.rewindable().is_err());
     }
 
     #[test]

@@ -13,12 +13,17 @@ const LIMIT: u64 = 8192;
 /// Reads a regular file up to a limit. A link, a pipe or a device in its place is an error and not a
 /// wait: neither may hold up a monitor.
 pub(super) fn read_small(path: &Path) -> io::Result<String> {
+    read_up_to(path, LIMIT)
+}
+
+/// The same with another limit, in bytes.
+pub(super) fn read_up_to(path: &Path, limit: u64) -> io::Result<String> {
     let file = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)?;
     if !file.metadata()?.is_file() {
         return Err(ErrorKind::InvalidInput.into());
     }
     let mut bytes = Vec::new();
-    file.take(LIMIT).read_to_end(&mut bytes)?;
+    file.take(limit).read_to_end(&mut bytes)?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 

@@ -69,9 +69,8 @@ impl Instance {
     pub fn launch(&self) -> Result<Launched, LaunchError> {
         let owner = self.owner()?;
         let options = words::split(&self.parameters.start_opts).ok_or(LaunchError::Options)?;
-        let log =
-            self.open_log().map_err(|cause| LaunchError::Log { file: self.log_file.display().to_string(), cause })?;
-        let io = |cause| LaunchError::Log { file: self.log_file.display().to_string(), cause };
+        let io = |cause| self.log_error(cause);
+        let log = self.open_log().map_err(io)?;
         let log_begin = log.metadata().map_err(io)?.len();
         let program = Program::new(self.program("postgres")).owned_by(&owner);
         let program = program.arg("-D").arg(&self.parameters.pgdata).args(options);
@@ -85,7 +84,11 @@ impl Instance {
         Ok(Launched { child, log, log_begin })
     }
 
-    fn open_log(&self) -> io::Result<File> {
+    pub(super) fn log_error(&self, cause: io::Error) -> LaunchError {
+        LaunchError::Log { file: self.log_file.display().to_string(), cause }
+    }
+
+    pub(super) fn open_log(&self) -> io::Result<File> {
         if let Some(directory) = self.log_file.parent() {
             fs::create_dir_all(directory)?;
         }
@@ -96,7 +99,7 @@ impl Instance {
 }
 
 /// PostgreSQL wants files that nobody else can read (`pg_ctl` sets the same mask).
-fn leave_session() -> io::Result<()> {
+pub(super) fn leave_session() -> io::Result<()> {
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
     nix::unistd::setsid().map(drop).map_err(io::Error::from)
 }

@@ -1,23 +1,30 @@
 //! The local PostgreSQL: facts read from it, orders given to it. It knows nothing of the cluster.
 
+mod as_owner;
 mod control;
 mod files;
+mod following;
 mod launch;
 mod observe;
 mod pidfile;
+mod planted;
 mod position;
 mod processes;
+pub mod rejoin;
 mod replication;
 mod session;
 mod settings;
 mod shutdown;
 mod signal_file;
 mod standbys;
+mod wal;
 mod words;
 
 use std::path::{Path, PathBuf};
 
+pub use as_owner::AsOwnerError;
 pub use control::{ControlData, ControlError};
+pub use following::Following;
 pub use launch::{LaunchError, Launched};
 pub use observe::Observation;
 pub use pidfile::{PidFile, PostmasterStatus};
@@ -25,7 +32,8 @@ pub use session::{Session, SqlError};
 pub use settings::SettingsError;
 pub use shutdown::{EndError, Ending};
 pub use signal_file::SignalFileError;
-pub use standbys::Receiver;
+pub use standbys::{Receiver, Sending};
+pub use wal::WalError;
 
 use crate::ocf::{Failure, Parameters};
 use crate::sys::{Deadline, IdentityError, Owner, Program};
@@ -85,6 +93,16 @@ impl Instance {
     #[must_use]
     pub fn program(&self, name: &str) -> PathBuf {
         self.parameters.bindir.join(name)
+    }
+
+    /// Whether the data directory is there to be filled: empty, or not made yet in a directory that is there.
+    #[must_use]
+    pub fn has_empty_directory(&self) -> bool {
+        let data = self.data_directory();
+        match std::fs::read_dir(data) {
+            Ok(mut entries) => entries.next().is_none(),
+            Err(_) => !data.exists() && data.parent().is_some_and(Path::is_dir),
+        }
     }
 
     /// What is missing on this node, if anything: the data directory, or a program.

@@ -8,11 +8,11 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
 
 use nix::libc;
 
 use super::Instance;
+use super::as_owner::AsOwnerError;
 use super::files::read_small;
 use crate::sys::{Deadline, IdentityError};
 
@@ -44,7 +44,7 @@ impl Instance {
     /// # Errors
     /// When the file is not there in the end.
     pub fn write_standby_signal(&self, deadline: Deadline) -> Result<(), SignalFileError> {
-        self.as_owner("standby.signal", create, deadline)
+        self.in_data_directory("standby.signal", create, deadline)
     }
 
     /// Removes a `postmaster.pid` that no server of this data directory wrote, if it names a live process.
@@ -65,7 +65,7 @@ impl Instance {
             socket_lock.map_or(Ok(()), fs::remove_file)?;
             fs::remove_file(directory.join("postmaster.pid"))
         };
-        self.as_owner("postmaster.pid", remove, deadline)
+        self.in_data_directory("postmaster.pid", remove, deadline)
     }
 
     /// The lock file of the socket that the dead server had: it names this data directory in line 2.
@@ -77,7 +77,7 @@ impl Instance {
         ours.then_some(lock)
     }
 
-    fn as_owner(
+    fn in_data_directory(
         &self,
         name: &str,
         work: impl FnOnce(&Path) -> io::Result<()> + Send + 'static,
@@ -85,22 +85,18 @@ impl Instance {
     ) -> Result<(), SignalFileError> {
         let directory = self.data_directory().to_owned();
         let path = directory.join(name);
-        let (sender, done) = mpsc::channel();
-        let work = move |became: io::Result<()>| drop(sender.send(became.and_then(|()| work(&directory))));
-        let failed = |cause| SignalFileError::Access { path: path.clone(), cause };
-        self.owner()?.spawn_thread(work).map_err(failed)?;
-        match done.recv_timeout(deadline.remaining()) {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(cause)) if cause.kind() == ErrorKind::InvalidInput => Err(SignalFileError::Foreign(path)),
-            Ok(Err(cause)) => Err(failed(cause)),
-            Err(_) => Err(SignalFileError::Timeout(path)),
-        }
+        self.as_owner(move || work(&directory), deadline).map_err(|error| match error {
+            AsOwnerError::Owner(error) => SignalFileError::Owner(error),
+            AsOwnerError::Failed(cause) if cause.kind() == ErrorKind::InvalidInput => SignalFileError::Foreign(path),
+            AsOwnerError::Failed(cause) => SignalFileError::Access { path, cause },
+            AsOwnerError::Timeout => SignalFileError::Timeout(path),
+        })
     }
 }
 
 /// The file is empty, so there is no half-written state. A link with its name, even a dangling one,
 /// is refused: PostgreSQL would not see a dangling link and would start as a primary.
-fn create(directory: &Path) -> io::Result<()> {
+pub(super) fn create(directory: &Path) -> io::Result<()> {
     let path = directory.join("standby.signal");
     let mut options = OpenOptions::new();
     options.write(true).create_new(true).mode(0o600).custom_flags(libc::O_NOFOLLOW);

@@ -1,12 +1,26 @@
-//! Who receives WAL from this primary.
+//! What this primary writes, and who receives it.
 
 use super::session::Row;
+use super::wal::parse_segment_name;
 use super::{Session, SqlError};
 use crate::sys::Deadline;
-use crate::types::Lsn;
+use crate::types::{Lsn, Timeline};
 
-const QUERY: &str = "select pg_current_wal_flush_lsn(), application_name, state, flush_lsn \
+const QUERY: &str = "select pg_current_wal_flush_lsn(), application_name, state, flush_lsn, \
+     left(pg_walfile_name(pg_current_wal_insert_lsn()), 8) \
      from (select 1) as one left join pg_stat_replication on true";
+
+/// What a primary tells of its WAL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sending {
+    /// The end of the WAL that is on disk.
+    pub end: Lsn,
+    /// The timeline that is written, from the name of the current WAL file: `pg_control_checkpoint()` lags behind a
+    /// promotion.
+    pub timeline: Timeline,
+    /// Who receives it.
+    pub receivers: Vec<Receiver>,
+}
 
 /// A connected WAL receiver. Its name is whatever its owner chose.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,16 +38,53 @@ impl Session {
     ///
     /// # Errors
     /// When the server does not answer.
-    pub fn receivers(&self, deadline: Deadline) -> Result<(Lsn, Vec<Receiver>), SqlError> {
+    pub fn sending(&self, deadline: Deadline) -> Result<Sending, SqlError> {
         let rows = self.query(QUERY, deadline)?;
-        let end = rows.first().and_then(|row| lsn(row, 0));
-        let end = end.ok_or_else(|| SqlError::Broken("the primary did not tell the end of its WAL".to_owned()))?;
-        Ok((end, rows.iter().filter_map(receiver).collect()))
+        let receivers = rows.iter().filter_map(receiver).collect();
+        let sending =
+            rows.first().and_then(|row| Some(Sending { end: lsn(row, 0)?, timeline: timeline(row, 4)?, receivers }));
+        sending.ok_or_else(|| SqlError::Broken("the primary did not tell the end of its WAL".to_owned()))
+    }
+
+    /// Whether this primary's control file still has the timeline of before the promotion.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub fn control_file_lags(&self, deadline: Deadline) -> Result<bool, SqlError> {
+        let rows = self.query(
+            "select (select timeline_id from pg_control_checkpoint()) \
+             <> ('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::int",
+            deadline,
+        )?;
+        Ok(rows.first().and_then(|row| row.first()?.as_deref()) == Some("t"))
+    }
+
+    /// The oldest WAL that is on this server, as the position at which its first file begins. Needs the rights of
+    /// pg_monitor.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub fn oldest_wal(&self, deadline: Deadline) -> Result<Option<Lsn>, SqlError> {
+        let rows = self.query(
+            "select min(substr(name, 9)), (select setting from pg_settings where name = 'wal_segment_size') \
+             from pg_ls_waldir() where name ~ '^[0-9A-F]{24}$'",
+            deadline,
+        )?;
+        let begin = |row: &Row| {
+            let size = row.get(1)?.as_deref()?.parse().ok()?;
+            let name = format!("00000001{}", row.first()?.as_deref()?);
+            parse_segment_name(&name, size).map(|(_, number)| Lsn(number.saturating_mul(size)))
+        };
+        Ok(rows.first().and_then(begin))
     }
 }
 
 fn receiver(row: &Row) -> Option<Receiver> {
     Some(Receiver { name: row.get(1)?.clone()?, state: row.get(2)?.clone().unwrap_or_default(), flushed: lsn(row, 3) })
+}
+
+fn timeline(row: &Row, column: usize) -> Option<Timeline> {
+    u32::from_str_radix(row.get(column)?.as_deref()?, 16).ok().filter(|number| *number > 0).map(Timeline)
 }
 
 fn lsn(row: &Row, column: usize) -> Option<Lsn> {

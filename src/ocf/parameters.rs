@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{Environment, ExitCode, Failure};
+use crate::policy::rejoin::Rejoin;
 
 /// The parameters with their defaults. Those that could be malformed are kept as text and read where
 /// they are needed, so that a slip in one of them cannot stop an action that does not need it.
@@ -30,6 +31,8 @@ pub struct Parameters {
     pgport: String,
     maxlag: String,
     election_timeout: String,
+    rejoin: String,
+    keep_aside: String,
 }
 
 impl Parameters {
@@ -49,6 +52,10 @@ impl Parameters {
     pub const PGDATABASE: &str = "postgres";
     /// Default of `election_timeout`.
     pub const ELECTION_TIMEOUT: &str = "60";
+    /// Default of `rejoin`.
+    pub const REJOIN: &str = "rewind";
+    /// Default of `keep_aside`.
+    pub const KEEP_ASIDE: &str = "3";
 
     pub(super) fn read(environment: &Environment) -> Self {
         let get = |name: &str| environment.get(&format!("OCF_RESKEY_{name}"));
@@ -66,8 +73,27 @@ impl Parameters {
             pgport: or("pgport", Self::PGPORT),
             maxlag: or("maxlag", Self::MAXLAG),
             election_timeout: or("election_timeout", Self::ELECTION_TIMEOUT),
+            rejoin: or("rejoin", Self::REJOIN),
+            keep_aside: or("keep_aside", Self::KEEP_ASIDE),
             system_user,
         }
+    }
+
+    /// The parameters that another process of the agent needs to find the instance, as the environment has them.
+    #[must_use]
+    pub fn variables(&self) -> Vec<(String, String)> {
+        let path = |path: &PathBuf| path.to_string_lossy().into_owned();
+        let mut variables = vec![
+            ("system_user", self.system_user.clone()),
+            ("bindir", path(&self.bindir)),
+            ("pgdata", path(&self.pgdata)),
+            ("pghost", self.pghost.clone()),
+            ("pgport", self.pgport.clone()),
+            ("start_opts", self.start_opts.clone()),
+            ("pgdatabase", self.pgdatabase.clone()),
+        ];
+        variables.extend(self.datadir.iter().map(|directory| ("datadir", path(directory))));
+        variables.into_iter().map(|(name, value)| (format!("OCF_RESKEY_{name}"), value)).collect()
     }
 
     /// The data directory itself.
@@ -106,6 +132,28 @@ impl Parameters {
         let seconds = seconds.ok_or_else(|| malformed("election_timeout", &self.election_timeout, expected))?;
         Ok(Duration::from_secs(seconds.into()))
     }
+
+    /// What may be done with an instance that cannot follow.
+    ///
+    /// # Errors
+    /// When the text is none of the words.
+    pub fn rejoin(&self) -> Result<Rejoin, Failure> {
+        match self.rejoin.as_str() {
+            "none" => Ok(Rejoin::None),
+            "rewind" => Ok(Rejoin::Rewind),
+            "clone" => Ok(Rejoin::Clone),
+            other => Err(malformed("rejoin", other, "none, rewind or clone")),
+        }
+    }
+
+    /// How many directories with what was kept aside may be there.
+    ///
+    /// # Errors
+    /// When the text is no number.
+    pub fn keep_aside(&self) -> Result<u32, Failure> {
+        let number = self.keep_aside.parse().ok().filter(|number| *number > 0);
+        number.ok_or_else(|| malformed("keep_aside", &self.keep_aside, "a number of directories, at least 1"))
+    }
 }
 
 fn malformed(name: &str, value: &str, expected: &str) -> Failure {
@@ -126,6 +174,15 @@ mod tests {
         assert_eq!(parameters.pgport(), Ok(5432));
         assert_eq!(parameters.maxlag(), Ok(None));
         assert_eq!(parameters.election_timeout(), Ok(Duration::from_secs(60)));
+        assert_eq!((parameters.rejoin(), parameters.keep_aside()), (Ok(Rejoin::Rewind), Ok(3)));
+    }
+
+    #[test]
+    fn a_word_that_is_none_is_named_with_its_cure() {
+        let parameters =
+            Parameters::read(&Environment::from([("OCF_RESKEY_rejoin", "Clone"), ("OCF_RESKEY_keep_aside", "0")]));
+        let reasons = [parameters.rejoin().unwrap_err().to_string(), parameters.keep_aside().unwrap_err().to_string()];
+        assert!(reasons[0].contains("none, rewind or clone") && reasons[1].contains("at least 1"), "{reasons:?}");
     }
 
     #[test]

@@ -24,4 +24,7 @@ pub enum Command {
         /// start, stop, monitor, promote, demote, notify, validate-all, meta-data or methods
         action: String,
     },
+    /// Rewind or clone an instance, as the agent has planned it
+    #[command(hide = true)]
+    Rejoin,
 }

@@ -13,6 +13,8 @@
 //!    within reach.
 //! 6. otherwise promote: the candidate wins ties.
 //!
+//! A node whose instance is being rewound or cloned has no say: what it alone held is kept aside.
+//!
 //! What this cannot see: a node that is not in the cluster at this moment. Fencing has seen to it that
 //! such a node takes no writes; what it alone received is lost to asynchronous replication.
 
@@ -34,6 +36,8 @@ pub enum Vote {
     Primary,
     /// It has not voted.
     Silent,
+    /// It holds nothing that counts: it is being made a copy of the last primary.
+    Void,
 }
 
 /// Everything that the candidate knows.
@@ -111,7 +115,7 @@ pub fn decide(ballot: &Ballot<'_>) -> Verdict {
 fn best(votes: &[(NodeName, Vote)]) -> Option<(NodeName, Position)> {
     let known = votes.iter().filter_map(|(node, vote)| match vote {
         Vote::At(position) => Some((node, *position)),
-        Vote::Unknown { .. } | Vote::Primary | Vote::Silent => None,
+        Vote::Unknown { .. } | Vote::Primary | Vote::Silent | Vote::Void => None,
     });
     known.max_by(|a, b| a.1.cmp(&b.1).then_with(|| b.0.cmp(a.0))).map(|(node, at)| (node.clone(), at))
 }
@@ -121,7 +125,7 @@ fn best(votes: &[(NodeName, Vote)]) -> Option<(NodeName, Position)> {
 fn beats(theirs: Position, ballot: &Ballot<'_>) -> bool {
     match ballot.own {
         Vote::At(ours) => theirs > *ours,
-        Vote::Unknown { .. } | Vote::Primary | Vote::Silent => ballot.timed_out,
+        Vote::Unknown { .. } | Vote::Primary | Vote::Silent | Vote::Void => ballot.timed_out,
     }
 }
 
@@ -257,6 +261,7 @@ mod tests {
             4 => (1_u32..4, 0_u64..6).prop_map(|(timeline, end)| at(timeline, end)),
             1 => Just(unknown()),
             1 => Just(Vote::Silent),
+            1 => Just(Vote::Void),
             1 => Just(Vote::Primary),
         ]
     }
@@ -281,6 +286,7 @@ mod tests {
                         prop_assert!(timed_out && left_out.iter().any(|(n, _)| n == name));
                     }
                     Vote::Primary => prop_assert!(false, "promoted beside a primary"),
+                    Vote::Void => {}
                 }
             }
         }

@@ -6,6 +6,7 @@ pub mod demote;
 pub mod election;
 pub mod monitor;
 pub mod promote;
+pub mod rejoin;
 pub mod score;
 pub mod settings;
 pub mod start;

@@ -27,6 +27,18 @@ pub struct Notes {
     pub picked: Option<String>,
     /// This node was to be promoted, and nothing was promoted since.
     pub candidate: bool,
+    /// The timeline that this node has published as a primary.
+    pub published_timeline: Option<u32>,
+    /// The oldest WAL of this primary, as it was published for a standby that may need it.
+    pub published_oldest: Option<String>,
+    /// How many monitors in a row this standby did not stream.
+    pub looks_without_stream: u32,
+    /// Why this standby cannot follow and is not mended, as the log has it already.
+    pub refused: Option<String>,
+    /// The state that the last monitor saw.
+    pub state_seen: Option<String>,
+    /// The state that the node attribute shows.
+    pub state_shown: Option<String>,
 }
 
 impl Notes {

@@ -1,7 +1,7 @@
 //! Running other programs: never through a shell, always with a bound.
 
 use std::ffi::{OsStr, OsString};
-use std::io::{self, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
@@ -14,6 +14,7 @@ pub struct Program {
     path: PathBuf,
     arguments: Vec<OsString>,
     owner: Option<Owner>,
+    variables: Vec<(String, String)>,
 }
 
 /// What a program said and how it ended.
@@ -56,7 +57,7 @@ pub enum ProgramError {
 impl Program {
     /// The program at `path`; a bare name is looked up in the agent's `PATH`.
     pub fn new(path: impl AsRef<Path>) -> Self {
-        Program { path: path.as_ref().to_owned(), arguments: Vec::new(), owner: None }
+        Program { path: path.as_ref().to_owned(), arguments: Vec::new(), owner: None, variables: Vec::new() }
     }
 
     /// Adds an argument.
@@ -80,6 +81,13 @@ impl Program {
         self
     }
 
+    /// Adds a variable to its environment, where nobody but the owner and root can read it.
+    #[must_use]
+    pub fn variable(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.variables.push((name.into(), value.into()));
+        self
+    }
+
     /// The command with its privileges, ready for standard input and output to be set.
     pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(&self.path);
@@ -90,6 +98,7 @@ impl Program {
             }
             None => forget_request(command.env("LC_ALL", "C")),
         }
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         command
     }
 
@@ -118,6 +127,29 @@ impl Program {
     /// As [`Program::output`], and when the program fails.
     pub fn run(&self, deadline: Deadline) -> Result<String, ProgramError> {
         self.spawn()?.finish(deadline)
+    }
+
+    /// Runs the program to its end, whatever the end is, and returns the last line that it printed: for
+    /// output of any length.
+    ///
+    /// # Errors
+    /// When it cannot be started, or has not ended at the deadline.
+    pub fn last_line(&self, deadline: Deadline) -> Result<String, ProgramError> {
+        let mut command = self.command();
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.spawn().map_err(|cause| self.not_started(cause))?;
+        let (pid, stdout) = (child.id(), child.stdout.take());
+        let (sender, end) = mpsc::channel();
+        std::thread::spawn(move || {
+            let lines = stdout.into_iter().flat_map(|pipe| BufReader::new(pipe).lines().map_while(Result::ok));
+            let last = lines.filter(|line| !line.trim().is_empty()).last();
+            let _ = child.wait();
+            sender.send(last.unwrap_or_default())
+        });
+        end.recv_timeout(deadline.remaining()).map_err(|_| {
+            kill(pid);
+            ProgramError::Timeout(self.to_string())
+        })
     }
 
     pub(crate) fn not_started(&self, cause: io::Error) -> ProgramError {
@@ -239,6 +271,20 @@ mod tests {
         let end = Program::new("sleep").arg("60").output(Deadline::after(Duration::from_millis(50)));
         assert!(matches!(end, Err(ProgramError::Timeout(_))));
         assert!(begin.elapsed() < Duration::from_secs(5));
+    }
+
+    #[test]
+    fn the_last_line_of_much_output() {
+        let script = "i=0; while [ $i -lt 3000 ]; do echo line $i; i=$((i+1)); done; echo; exit 1";
+        assert_eq!(Program::new("sh").args(["-c", script]).last_line(soon()).unwrap(), "line 2999");
+        assert_eq!(Program::new("true").last_line(soon()).unwrap(), "");
+        let hung = Program::new("sleep").arg("60").last_line(Deadline::after(Duration::from_millis(50)));
+        assert!(matches!(hung, Err(ProgramError::Timeout(_))));
+    }
+
+    #[test]
+    fn a_variable_is_given_to_the_program() {
+        assert_eq!(Program::new("sh").args(["-c", "echo $PGX"]).variable("PGX", "a b").run(soon()).unwrap(), "a b\n");
     }
 
     #[test]

@@ -28,6 +28,12 @@ pub struct Position {
 #[error("'{0}' is not a WAL position")]
 pub struct ParsePositionError(String);
 
+impl ParsePositionError {
+    pub(super) fn of(text: &str) -> Self {
+        ParsePositionError(excerpt(text))
+    }
+}
+
 impl Lsn {
     /// How many bytes `self` is ahead of `other`, 0 when it is not.
     #[must_use]
@@ -52,7 +58,7 @@ impl FromStr for Lsn {
     type Err = ParsePositionError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let invalid = || ParsePositionError(excerpt(text));
+        let invalid = || ParsePositionError::of(text);
         let (high, low) = text.split_once('/').ok_or_else(invalid)?;
         let high = hex_u32(high).ok_or_else(invalid)?;
         let low = hex_u32(low).ok_or_else(invalid)?;
@@ -73,7 +79,7 @@ impl FromStr for Timeline {
         let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
         match text.parse() {
             Ok(number) if digits && number > 0 => Ok(Timeline(number)),
-            _ => Err(ParsePositionError(excerpt(text))),
+            _ => Err(ParsePositionError::of(text)),
         }
     }
 }

@@ -1,10 +1,12 @@
 //! The values that every part of the agent speaks of.
 
+mod history;
 mod lsn;
 mod node;
 mod score;
 mod state;
 
+pub use history::{Common, History, PromotionId, Stretch, SystemId};
 pub use lsn::{Lsn, ParsePositionError, Position, Timeline};
 pub use node::{NodeName, ParseNodeNameError};
 pub use score::Score;

@@ -54,6 +54,17 @@ impl Attributes {
         self.set(&format!("pgbaton-{}", self.resource), node, paper);
     }
 
+    /// What a node shows of its state, empty when it shows nothing.
+    pub(crate) fn state(&self, node: &str) -> String {
+        self.all(&format!("{}-state", self.resource)).remove(node).unwrap_or_default()
+    }
+
+    /// The record in the cluster configuration.
+    pub(crate) fn record(&self) -> String {
+        let name = format!("pgbaton-{}-record", self.resource);
+        fs::read_to_string(self.store.join("properties").join(name)).unwrap_or_default()
+    }
+
     /// The nodes that `crm_node -l` knows.
     pub(crate) fn set_members(&self, names: &[&str]) {
         let lines: String = names.iter().enumerate().map(|(i, name)| format!("{} {name} member\n", i + 1)).collect();

@@ -78,6 +78,29 @@ file=$store/attributes/master-@RESOURCE@/${node%%\'*}
 printf '<nvpair value="%s"/>\n' "$(cat "$file")"
 "#;
 
+/// Properties of the cluster, which outlive all nodes.
+const CRM_ATTRIBUTE: &str = r#"
+name= action= value=
+while [ $# -gt 0 ]; do
+    case $1 in
+        --type|--set-name) shift 2 ;;
+        --name) name=$2; shift 2 ;;
+        --update) action=update value=$2; shift 2 ;;
+        --query) action=query; shift ;;
+        --quiet) shift ;;
+        *) echo "unknown option: $1" >&2; exit 64 ;;
+    esac
+done
+file=$store/properties/$name
+case $action in
+    update) mkdir -p "$store/properties" && printf '%s' "$value" >"$file.$$" && mv "$file.$$" "$file" ;;
+    query)
+        if [ -e "$store/nonsense" ]; then cat "$store/nonsense"; exit 0; fi
+        [ -e "$file" ] || { echo "Error performing operation: No such device or address" >&2; exit 105; }
+        cat "$file" ;;
+esac
+"#;
+
 static TEMPLATE: Mutex<Weak<TempDir>> = Mutex::new(Weak::new());
 static COUNT: AtomicUsize = AtomicUsize::new(0);
 
@@ -141,7 +164,7 @@ impl Cluster {
             ("cibadmin", CIBADMIN),
             ("crm_node", CRM_NODE),
             ("crm_mon", CRM_MON),
-            ("crm_attribute", ""),
+            ("crm_attribute", CRM_ATTRIBUTE),
         ] {
             let text = format!("{PREAMBLE}{body}").replace("@STORE@", store.to_str().unwrap());
             let text = text.replace("@NODE@", node).replace("@RESOURCE@", &self.resource);

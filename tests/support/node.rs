@@ -22,6 +22,7 @@ const SETTINGS: &str = "\
 listen_addresses = ''
 unix_socket_permissions = 0777
 wal_level = replica
+wal_log_hints = on
 hot_standby = on
 max_wal_senders = 10
 wal_keep_size = '128MB'
@@ -89,6 +90,15 @@ impl Node {
             address.display()
         );
         self.write("postgresql.auto.conf", &format!("{SETTINGS}{own_settings}{more}\n"));
+    }
+
+    /// The directories in which the agent has kept something aside, the oldest first.
+    pub(crate) fn kept_aside(&self) -> Vec<PathBuf> {
+        let entries = fs::read_dir(self.data.parent().unwrap()).unwrap().map(|entry| entry.unwrap().path());
+        let is_kept = |path: &PathBuf| path.file_name().unwrap().to_string_lossy().starts_with("data.kept-");
+        let mut kept: Vec<_> = entries.filter(is_kept).collect();
+        kept.sort();
+        kept
     }
 
     /// Writes a file in the data directory, as the server's owner would.

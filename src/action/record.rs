@@ -1,0 +1,110 @@
+//! What a primary says of its timeline: to the others, and for the time after it.
+
+use std::time::Duration;
+
+use super::Agent;
+use crate::cluster::Record;
+use crate::instance::{Sending, Session};
+use crate::ocf::Failure;
+use crate::sys::{Deadline, Notes};
+use crate::types::{NodeName, Timeline};
+
+impl Agent {
+    /// Publishes the timeline that this primary writes, once after each promotion. A failure is a warning,
+    /// and the next monitor tries again.
+    pub(super) fn publish_timeline(&self, timeline: Timeline, deadline: Deadline) {
+        let path = self.notes_path();
+        let before = Notes::load(&path);
+        if before.published_timeline == Some(timeline.0) {
+            return;
+        }
+        match self.write_record(timeline, deadline) {
+            Ok(()) => Notes { published_timeline: Some(timeline.0), ..before.clone() }.save(&path, &before),
+            Err(failure) => log::warn!("the record of timeline {timeline} was not written: {failure}"),
+        }
+    }
+
+    fn write_record(&self, timeline: Timeline, deadline: Deadline) -> Result<(), Failure> {
+        let failed = |e: &dyn std::fmt::Display| Failure::generic(e.to_string());
+        let control = self.instance.control_data(deadline).map_err(|e| failed(&e))?;
+        let history = self.instance.history_of(timeline, control.segment_size, deadline).map_err(|e| failed(&e))?;
+        let written = self.cluster.record(deadline).map_err(|e| failed(&e))?;
+        let known = written.as_ref().filter(|record| record.system == control.system);
+        let history = known.map_or(history.clone(), |record| history.with_ids_of(&record.history));
+        let record = Record { system: control.system, primary: self.own_name()?, history };
+        let publishing = self.cluster.begin_publishing_primary(Some(&record)).map_err(|e| failed(&e))?;
+        if written.as_ref() != Some(&record) {
+            log::info!("the record in the cluster configuration: {record}");
+            self.cluster.write_record(&record, deadline).map_err(|e| failed(&e))?;
+        }
+        publishing.finish(deadline).map(drop).map_err(|e| failed(&e))
+    }
+
+    /// Withdraws what this node has published as a primary, and the state that it shows. The caller waits for neither.
+    pub(super) fn withdraw(&self) {
+        if !self.in_cluster() {
+            return;
+        }
+        let path = self.notes_path();
+        let before = Notes::load(&path);
+        let shortly = Deadline::after(Duration::from_secs(1));
+        let started = [
+            before.published_timeline.and_then(|_| self.cluster.begin_publishing_primary(None).ok()),
+            before.published_oldest.as_ref().and_then(|_| self.cluster.begin_publishing_oldest(None).ok()),
+        ];
+        for running in started.into_iter().flatten() {
+            if let Err(error) = running.finish(shortly) {
+                log::warn!("cannot withdraw what this node has published as a primary: {error}");
+            }
+        }
+        Notes { published_timeline: None, published_oldest: None, ..before.clone() }.save(&path, &before);
+    }
+
+    /// While a member of the cluster is not connected, it may want to know how far this primary's WAL goes
+    /// back.
+    pub(super) fn publish_oldest(&self, session: &Session, sending: &Sending, deadline: Deadline) {
+        let path = self.notes_path();
+        let before = Notes::load(&path);
+        let oldest = match session.oldest_wal(deadline) {
+            Ok(Some(oldest)) if oldest <= sending.end => oldest.to_string(),
+            Ok(_) => return,
+            Err(error) => return log::debug!("the oldest WAL is not known: {error}"),
+        };
+        if before.published_oldest.as_deref() == Some(oldest.as_str()) {
+            return;
+        }
+        let published = self.cluster.begin_publishing_oldest(Some(&oldest));
+        match published
+            .map_err(|e| e.to_string())
+            .and_then(|running| running.finish(deadline).map_err(|e| e.to_string()))
+        {
+            Ok(_) => Notes { published_oldest: Some(oldest), ..before.clone() }.save(&path, &before),
+            Err(error) => log::warn!("the oldest WAL was not published: {error}"),
+        }
+    }
+
+    /// Sees to it that the coming promotion uses a number that no other timeline has.
+    ///
+    /// PostgreSQL takes the number after the last one that it knows of. A primary that was lost before anybody received
+    /// its timeline may have used that number: the two would then look like one. So each promotion reserves its number
+    /// on all nodes that vote, and one that finds numbers reserved has PostgreSQL skip them: a history file is enough
+    /// (`findNewestTimeLine` in timeline.c).
+    pub(super) fn reserve_timeline(&self, own: Timeline, voters: &[NodeName]) -> Result<(), Failure> {
+        let failed = |e: crate::cluster::ClusterError| Failure::generic(e.to_string());
+        let (reserved, record) = std::thread::scope(|scope| {
+            let reserved = scope.spawn(|| self.cluster.reserved(self.deadline));
+            let record = self.cluster.record(self.deadline);
+            (reserved.join().unwrap_or(Ok(None)), record)
+        });
+        let recorded = record.map_err(failed)?.map(|record| record.history.last().timeline);
+        let used = reserved.map_err(failed)?.max(recorded).unwrap_or(own).max(own);
+        let next = Timeline(used.0 + 1);
+        self.cluster.reserve(next, voters, self.deadline).map_err(failed)?;
+        let skipped: Vec<Timeline> = (own.0 + 1..=used.0).map(Timeline).collect();
+        if !skipped.is_empty() {
+            log::info!("timeline {used} was used by a primary that this instance knows nothing of; skipping to {next}");
+        }
+        let planted = self.instance.plant_histories(&skipped, self.deadline);
+        planted.map_err(|e| Failure::generic(format!("cannot skip the numbers of used timelines: {e}")))
+    }
+}

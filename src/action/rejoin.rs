@@ -1,0 +1,304 @@
+//! The way back of an instance that cannot follow the primary.
+
+use std::time::Duration;
+
+use super::Agent;
+use crate::cluster::Record;
+use crate::instance::rejoin::{Marker, Phase, Rejoining, Task};
+use crate::instance::{ControlData, Session};
+use crate::ocf::{ExitCode, Failure};
+use crate::policy::election::Vote;
+use crate::policy::rejoin::{OwnWal, Remedy, Standing, Trouble, remedy, standing};
+use crate::policy::stop::budget;
+use crate::sys::{Deadline, Notes, Pace};
+use crate::types::Lsn;
+
+/// How long a worker may take until it has its lock.
+const WORKER_BEGINS: Duration = Duration::from_secs(3);
+
+/// What a start has to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum WayIn {
+    /// Launch the server.
+    Launch,
+    /// Nothing more: the instance is being rewound or cloned, and joins when that is done.
+    UnderWay,
+}
+
+impl Agent {
+    /// What has to happen before the server of an instance that is down is launched.
+    pub(super) fn way_in(&self) -> Result<WayIn, Failure> {
+        match self.instance.rejoining()? {
+            Rejoining::No => match self.trouble_of_stopped() {
+                Some((trouble, primary)) => self.mend(&trouble, &primary),
+                None => Ok(WayIn::Launch),
+            },
+            Rejoining::Done(_) => self.end_of_rejoin(),
+            Rejoining::UnderWay(marker) => self.await_worker(&marker),
+            Rejoining::Interrupted(marker) => {
+                log::info!("going on with what was interrupted: {}", marker.why);
+                self.set_to_work(&marker)
+            }
+        }
+    }
+
+    /// A directory that is half rewound or cloned is never started.
+    pub(super) fn refuse_half_made(&self) -> Result<(), Failure> {
+        match self.instance.rejoining()? {
+            Rejoining::No => Ok(()),
+            Rejoining::Done(_) => self.end_of_rejoin().map(drop),
+            Rejoining::UnderWay(marker) | Rejoining::Interrupted(marker) => {
+                let (data, why) = (self.instance.data_directory().display(), marker.why);
+                Err(Failure::generic(format!("{data} is being rewound or cloned and cannot be started yet: {why}")))
+            }
+        }
+    }
+
+    fn end_of_rejoin(&self) -> Result<WayIn, Failure> {
+        let removed = self.instance.finish_rejoin(self.deadline);
+        removed.map_err(|e| Failure::generic(format!("cannot remove the marker of the rejoin: {e}")))?;
+        Ok(WayIn::Launch)
+    }
+
+    /// `monitor` while there is no instance but one on its way: it counts as running, because the node takes
+    /// part in the cluster and needs no recovery. `None` when the instance itself is to be looked at.
+    pub(super) fn monitor_rejoin(&self) -> Option<Result<ExitCode, Failure>> {
+        let rejoining = self.instance.rejoining();
+        if matches!(rejoining, Ok(Rejoining::No)) || (self.instance.is_running() && !is_under_way(&rejoining)) {
+            return None;
+        }
+        let probe = self.request.meta.probe;
+        match rejoining {
+            Err(failure) => Some(Err(failure)).filter(|_| !probe),
+            Ok(Rejoining::UnderWay(marker)) => Some(self.tell(&marker)),
+            Ok(_) if probe => None,
+            Ok(Rejoining::Interrupted(marker)) => {
+                if let Err(failure) = self.start_worker() {
+                    return Some(Err(failure));
+                }
+                Some(self.tell(&marker))
+            }
+            Ok(Rejoining::Done(_)) => Some(self.rejoin_done()),
+            Ok(Rejoining::No) => None,
+        }
+    }
+
+    fn tell(&self, marker: &Marker) -> Result<ExitCode, Failure> {
+        self.show(&in_words(marker));
+        Ok(ExitCode::Success)
+    }
+
+    fn rejoin_done(&self) -> Result<ExitCode, Failure> {
+        self.become_standby(super::start::Check::Nothing).map(|()| ExitCode::Success)
+    }
+
+    /// Has an instance mended that cannot follow, if the parameter allows it.
+    fn mend(&self, trouble: &Trouble, primary: &Record) -> Result<WayIn, Failure> {
+        let marker = self.plan_mending(trouble, primary)?;
+        self.set_to_work(&marker)
+    }
+
+    fn plan_mending(&self, trouble: &Trouble, primary: &Record) -> Result<Marker, Failure> {
+        let rejoin = self.request.parameters.rejoin()?;
+        let task = match remedy(trouble, rejoin) {
+            Remedy::Refuse(why) => {
+                let code = if *trouble == Trouble::Empty { ExitCode::NotInstalled } else { ExitCode::Generic };
+                return Err(Failure::new(code, format!("this instance cannot follow {}: {why}", primary.primary)));
+            }
+            Remedy::Rewind => Task::Rewind,
+            Remedy::Clone => Task::Clone,
+        };
+        let marker = Marker {
+            task,
+            phase: Phase::Planned,
+            may_clone: rejoin == crate::policy::rejoin::Rejoin::Clone,
+            why: trouble.to_string(),
+            node: self.own_name()?.to_string(),
+            primary: primary.primary.to_string(),
+            timeline: primary.history.last().timeline.0,
+            follow_primary: false,
+            keep: self.request.parameters.keep_aside()?,
+            kept: None,
+            percent: None,
+            failures: 0,
+            last_failure: None,
+        };
+        log::warn!("this instance cannot follow {}: {}; {}", marker.primary, marker.why, doing(task));
+        self.instance.plan_rejoin(marker.clone(), self.deadline)?;
+        Ok(marker)
+    }
+
+    fn start_worker(&self) -> Result<(), Failure> {
+        let started = self.instance.start_worker(&self.request.resource);
+        started.map_err(|e| Failure::generic(format!("cannot start the rejoin: {e}")))
+    }
+
+    fn set_to_work(&self, marker: &Marker) -> Result<WayIn, Failure> {
+        self.start_worker()?;
+        let begins = self.deadline.at_most(WORKER_BEGINS);
+        let mut pace = Pace::up_to(Duration::from_millis(50));
+        while matches!(self.instance.rejoining()?, Rejoining::Interrupted(now) if now.failures == marker.failures) {
+            if !pace.step(begins) {
+                break;
+            }
+        }
+        self.await_worker(marker)
+    }
+
+    /// Waits for the worker as long as this action may, some of it left for the start of the server.
+    fn await_worker(&self, marker: &Marker) -> Result<WayIn, Failure> {
+        let patience = self.deadline.at_most(self.deadline.remaining() * 2 / 3);
+        let mut pace = Pace::up_to(Duration::from_millis(100));
+        loop {
+            match self.instance.rejoining()? {
+                Rejoining::Done(_) => return self.end_of_rejoin(),
+                Rejoining::No => return Ok(WayIn::Launch),
+                Rejoining::UnderWay(_) if pace.step(patience) => {}
+                Rejoining::UnderWay(now) => {
+                    log::info!("{} goes on in the background; the instance joins when it is done", in_words(&now));
+                    return Ok(WayIn::UnderWay);
+                }
+                Rejoining::Interrupted(now) => {
+                    let why = now.last_failure.unwrap_or_else(|| marker.why.clone());
+                    log::warn!("{} has failed and is tried again: {why}", doing(now.task));
+                    return Ok(WayIn::UnderWay);
+                }
+            }
+        }
+    }
+
+    /// What keeps an instance that is down from following the primary that is there now. That it cannot be
+    /// found out is no trouble: the server itself follows or does not.
+    fn trouble_of_stopped(&self) -> Option<(Trouble, Record)> {
+        if !self.in_cluster() {
+            return None;
+        }
+        let primary = self.other_primary(self.deadline.at_most(Duration::from_secs(5)))?;
+        if self.instance.has_empty_directory() {
+            return Some((Trouble::Empty, primary));
+        }
+        if self.instance.missing().is_some() {
+            return None;
+        }
+        let found = self.compare_stopped(&primary);
+        let found =
+            found.map_err(|why| log::warn!("cannot compare this instance with {}: {why}", primary.primary)).ok()?;
+        Some((found?, primary))
+    }
+
+    fn compare_stopped(&self, primary: &Record) -> Result<Option<Trouble>, String> {
+        let control = self.instance.control_data(self.deadline).map_err(|e| e.to_string())?;
+        let mut own = self.instance.own_wal(&control, self.deadline).map_err(|e| e.to_string())?;
+        let mut found = standing(&own, &primary.reference());
+        if found == Standing::NeedsEnd {
+            own.end = Some(self.instance.end_of_wal(&own, &control, self.deadline).map_err(|e| e.to_string())?);
+            found = standing(&own, &primary.reference());
+        }
+        Ok(trouble(found, &control))
+    }
+
+    /// The promoted instance of another node, by what it has published of itself. Of several, the youngest.
+    fn other_primary(&self, deadline: Deadline) -> Option<Record> {
+        let own = self.own_name().ok()?;
+        let records = self.cluster.primaries(deadline);
+        let records = records.map_err(|e| log::warn!("cannot see who is the primary: {e}")).ok()?;
+        let others = records.into_iter().filter(|record| record.primary != own);
+        others.max_by_key(|record| record.history.last().timeline)
+    }
+
+    /// What keeps this running standby, which does not stream, from following; it is mended, or the reason
+    /// why not is returned.
+    pub(super) fn mend_running(&self, session: &Session) -> Result<Option<String>, Failure> {
+        let deadline = self.deadline.at_most(Duration::from_secs(5));
+        let Some(primary) = self.other_primary(deadline) else { return Ok(None) };
+        let Some(trouble) = self.trouble_of_running(session, &primary, deadline)? else { return Ok(None) };
+        // What was published may be old: nothing is overwritten for a primary that the cluster does not have.
+        let promoted = self.cluster.promoted(deadline).map_err(|e| Failure::generic(e.to_string()))?;
+        if !promoted.contains(&primary.primary) {
+            return Ok(None);
+        }
+        match self.plan_mending(&trouble, &primary) {
+            Err(refused) => {
+                self.log_refusal_once(&refused.to_string());
+                Ok(Some(state_of(&trouble)))
+            }
+            Ok(marker) => {
+                let ended = self.instance.end(budget(self.deadline.remaining() / 2));
+                ended.map_err(|e| Failure::generic(e.to_string()))?;
+                self.start_worker()?;
+                Ok(Some(in_words(&marker)))
+            }
+        }
+    }
+
+    fn trouble_of_running(
+        &self,
+        session: &Session,
+        primary: &Record,
+        deadline: Deadline,
+    ) -> Result<Option<Trouble>, Failure> {
+        let failed =
+            |why: String| Failure::generic(format!("cannot compare this instance with {}: {why}", primary.primary));
+        let Ok(Vote::At(position)) = self.instance.position(session, deadline) else { return Ok(None) };
+        let control = self.instance.control_data(deadline).map_err(|e| failed(e.to_string()))?;
+        let history = self.instance.history_of(position.timeline, control.segment_size, deadline);
+        let history = history.map_err(|e| failed(e.to_string()))?;
+        let own = OwnWal { system: control.system, history, end: Some(position.end) };
+        match trouble(standing(&own, &primary.reference()), &control) {
+            Some(found) => Ok(Some(found)),
+            None => self.too_far_behind(position.end, deadline),
+        }
+    }
+
+    /// The primary publishes its oldest WAL while a member of the cluster is not connected.
+    fn too_far_behind(&self, end: Lsn, deadline: Deadline) -> Result<Option<Trouble>, Failure> {
+        let oldest = self.cluster.oldest_wal(deadline).map_err(|e| Failure::generic(e.to_string()))?;
+        Ok(oldest.filter(|oldest| end < *oldest).map(|oldest| Trouble::TooFarBehind { end, oldest }))
+    }
+
+    fn log_refusal_once(&self, why: &str) {
+        let path = self.notes_path();
+        let before = Notes::load(&path);
+        if before.refused.as_deref() != Some(why) {
+            log::warn!("{why}");
+            Notes { refused: Some(why.to_owned()), ..before.clone() }.save(&path, &before);
+        }
+    }
+}
+
+fn is_under_way(rejoining: &Result<Rejoining, Failure>) -> bool {
+    matches!(rejoining, Ok(Rejoining::UnderWay(_)))
+}
+
+fn trouble(standing: Standing, control: &ControlData) -> Option<Trouble> {
+    match standing {
+        Standing::CanFollow | Standing::NeedsEnd => None,
+        Standing::Diverged(divergence) => Some(Trouble::Diverged(divergence, control.rewindable())),
+        Standing::Foreign { ours, theirs } => Some(Trouble::Foreign { ours, theirs }),
+    }
+}
+
+fn doing(task: Task) -> &'static str {
+    match task {
+        Task::Rewind => "rewinding",
+        Task::Clone => "cloning",
+    }
+}
+
+/// The few words of the node attribute.
+fn in_words(marker: &Marker) -> String {
+    match (marker.task, marker.percent, marker.failures) {
+        (task, _, failures) if failures > 1 => format!("{} fails", doing(task)),
+        (Task::Clone, Some(percent), _) => format!("cloning {percent} %"),
+        (task, _, _) => doing(task).to_owned(),
+    }
+}
+
+fn state_of(trouble: &Trouble) -> String {
+    match trouble {
+        Trouble::Diverged(divergence, _) => format!("diverged at {}", divergence.fork),
+        Trouble::TooFarBehind { .. } => "too far behind".to_owned(),
+        Trouble::Empty => "empty".to_owned(),
+        Trouble::Foreign { .. } => "another cluster".to_owned(),
+    }
+}

@@ -1,0 +1,206 @@
+//! The record of the timelines: who wrote last, and which history that has.
+//!
+//! It is kept twice. Every promoted node publishes it as the private attribute `pgbaton-<resource>-timeline`,
+//! for as long as it is promoted: what is there is true of a node that is there. And it is written to the
+//! cluster configuration, in a property set of its own, where it survives all nodes. A change of the
+//! configuration makes Pacemaker plan anew, so that is done once after each promotion.
+//!
+//! A third thing survives a primary that was lost before anybody received its new timeline: the highest number that a
+//! promotion was about to use. It is put as the private attribute `pgbaton-<resource>-reserved` on all nodes.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::{Cluster, ClusterError, bounded};
+use crate::policy::rejoin::Reference;
+use crate::sys::{Deadline, Program, Running};
+use crate::types::{History, Lsn, NodeName, SystemId, Timeline};
+
+/// What a primary says of itself, as `<system identifier> <node> <history>`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// The cluster of databases.
+    pub system: SystemId,
+    /// The primary.
+    pub primary: NodeName,
+    /// The history of the timeline that it writes.
+    pub history: History,
+}
+
+impl Record {
+    /// What an instance is compared with.
+    #[must_use]
+    pub fn reference(&self) -> Reference {
+        Reference { system: self.system, history: self.history.clone() }
+    }
+}
+
+impl fmt::Display for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} {}", self.system, self.primary, self.history)
+    }
+}
+
+impl FromStr for Record {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let (system, rest) = text.trim().split_once(' ').ok_or(())?;
+        let (primary, history) = rest.split_once(' ').ok_or(())?;
+        Ok(Record {
+            system: system.parse().map_err(drop)?,
+            primary: primary.parse().map_err(drop)?,
+            history: history.parse().map_err(drop)?,
+        })
+    }
+}
+
+impl Cluster {
+    /// What the promoted nodes say of themselves. Nonsense is left out, and named in the log.
+    ///
+    /// # Errors
+    /// When the attribute daemon does not answer.
+    pub fn primaries(&self, deadline: Deadline) -> Result<Vec<Record>, ClusterError> {
+        let entries = self.read_attribute(&self.timeline_name(), deadline)?;
+        let mut records = Vec::new();
+        for entry in entries {
+            match entry.value.parse::<Record>() {
+                Ok(record) if record.primary == entry.node => records.push(record),
+                _ => log::warn!("ignoring the attribute {} of {}: '{}'", self.timeline_name(), entry.node, entry.value),
+            }
+        }
+        Ok(records)
+    }
+
+    /// Starts publishing what this node is the primary of; `None` when it is none any more.
+    ///
+    /// # Errors
+    /// When the tool cannot be started.
+    pub fn begin_publishing_primary(&self, record: Option<&Record>) -> Result<Running, ClusterError> {
+        let value = record.map(ToString::to_string);
+        self.write_attribute(&self.timeline_name(), value.as_deref(), None, true)
+    }
+
+    /// The record in the cluster configuration; `None` when there is none that is understood.
+    ///
+    /// # Errors
+    /// When the cluster does not answer.
+    pub fn record(&self, deadline: Deadline) -> Result<Option<Record>, ClusterError> {
+        let output = self.record_tool().args(["--query", "--quiet"]).output(bounded(deadline))?;
+        // Exit status 105 (6 in 2.1.5 for some sections): there is none.
+        if !output.status.success() {
+            return Ok(None);
+        }
+        let record = output.stdout.trim().parse();
+        if record.is_err() && !output.stdout.trim().is_empty() {
+            log::warn!("ignoring the record in the cluster configuration: '{}'", output.stdout.trim());
+        }
+        Ok(record.ok())
+    }
+
+    /// Writes the record to the cluster configuration.
+    ///
+    /// # Errors
+    /// When it is not written.
+    pub fn write_record(&self, record: &Record, deadline: Deadline) -> Result<(), ClusterError> {
+        let tool = self.record_tool().args(["--update", &record.to_string()]);
+        Ok(tool.run(bounded(deadline)).map(drop)?)
+    }
+
+    fn record_tool(&self) -> Program {
+        let set = format!("pgbaton-{}", self.resource);
+        let name = format!("{set}-record");
+        Program::new("crm_attribute").args(["--type", "crm_config", "--set-name", &set, "--name", &name])
+    }
+
+    /// The highest number of a timeline that a promotion was about to use.
+    ///
+    /// # Errors
+    /// When the attribute daemon does not answer.
+    pub fn reserved(&self, deadline: Deadline) -> Result<Option<Timeline>, ClusterError> {
+        let entries = self.read_attribute(&self.reserved_name(), deadline)?;
+        Ok(entries.into_iter().filter_map(|entry| entry.value.parse().ok()).max())
+    }
+
+    /// Puts the number on these nodes, all at the same time. It is enough that one of them keeps it.
+    ///
+    /// # Errors
+    /// When it is on none of them.
+    pub fn reserve(&self, timeline: Timeline, nodes: &[NodeName], deadline: Deadline) -> Result<(), ClusterError> {
+        let (name, value) = (self.reserved_name(), timeline.to_string());
+        let write = |node| self.write_attribute(&name, Some(&value), Some(node), true);
+        let started: Vec<_> = nodes.iter().map(write).collect();
+        let ended = started.into_iter().map(|running| Ok(running?.finish(bounded(deadline)).map(drop)?));
+        let results: Vec<Result<(), ClusterError>> = ended.collect();
+        if results.iter().any(Result::is_ok) { Ok(()) } else { results.into_iter().collect() }
+    }
+
+    /// The oldest WAL that a primary has told of. Of several, the oldest: nothing is cloned too early.
+    ///
+    /// # Errors
+    /// When the attribute daemon does not answer.
+    pub fn oldest_wal(&self, deadline: Deadline) -> Result<Option<Lsn>, ClusterError> {
+        let entries = self.read_attribute(&self.oldest_name(), deadline)?;
+        Ok(entries.into_iter().filter_map(|entry| entry.value.parse().ok()).min())
+    }
+
+    /// Starts publishing the oldest WAL of this primary, or withdrawing it.
+    ///
+    /// # Errors
+    /// When the tool cannot be started.
+    pub fn begin_publishing_oldest(&self, oldest: Option<&str>) -> Result<Running, ClusterError> {
+        self.write_attribute(&self.oldest_name(), oldest, None, true)
+    }
+
+    /// Shows in few words what this node's instance is doing, as the public attribute `<resource>-state`, or nothing any more.
+    ///
+    /// # Errors
+    /// When it is not written.
+    pub fn show_state(&self, words: Option<&str>, deadline: Deadline) -> Result<(), ClusterError> {
+        Ok(self.begin_showing_state(words)?.finish(bounded(deadline)).map(drop)?)
+    }
+
+    /// Starts showing the state.
+    ///
+    /// # Errors
+    /// When the tool cannot be started.
+    pub fn begin_showing_state(&self, words: Option<&str>) -> Result<Running, ClusterError> {
+        self.write_attribute(&format!("{}-state", self.resource), words, None, false)
+    }
+
+    fn oldest_name(&self) -> String {
+        format!("pgbaton-{}-oldest", self.resource)
+    }
+
+    fn timeline_name(&self) -> String {
+        format!("pgbaton-{}-timeline", self.resource)
+    }
+
+    fn reserved_name(&self) -> String {
+        format!("pgbaton-{}-reserved", self.resource)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_record_is_read_as_it_was_written() {
+        let text = "7412345678901234567 srv2 1@0/0 2@0/5000148#00000000000000af";
+        let record: Record = text.parse().unwrap();
+        assert_eq!((record.primary.as_str(), record.history.last().timeline), ("srv2", Timeline(2)));
+        assert_eq!(record.to_string(), text);
+        for nonsense in ["", "7", "7 srv2", "x srv2 1@0/0", "7 srv2 1"] {
+            assert!(nonsense.parse::<Record>().is_err(), "{nonsense:?} was accepted");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn nonsense_never_panics(text in ".*|[0-9@/# a-z]*") {
+            let _ = text.parse::<Record>();
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! What a standby says of its following.
+
+use super::{Session, SqlError};
+use crate::sys::Deadline;
+use crate::types::Lsn;
+
+const QUERY: &str = "select coalesce((select status from pg_stat_wal_receiver), ''), pg_is_wal_replay_paused(), \
+     pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn(), (select latest_end_lsn from pg_stat_wal_receiver)";
+
+/// How a standby follows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Following {
+    /// Its WAL receiver streams.
+    pub streams: bool,
+    /// Somebody has paused its replay.
+    pub paused: bool,
+    /// What it has received, and flushed to disk.
+    pub received: Option<Lsn>,
+    /// What it has replayed.
+    pub replayed: Option<Lsn>,
+    /// The end of the primary's WAL when the primary was heard of last.
+    pub primary_end: Option<Lsn>,
+}
+
+impl Session {
+    /// How this standby follows.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub fn following(&self, deadline: Deadline) -> Result<Following, SqlError> {
+        let rows = self.query(QUERY, deadline)?;
+        let row = rows.first().ok_or_else(|| SqlError::Broken("the standby did not tell how it follows".to_owned()))?;
+        let text = |column: usize| row.get(column).and_then(Option::as_deref);
+        let lsn = |column| text(column).and_then(|lsn| lsn.parse().ok());
+        Ok(Following {
+            streams: text(0) == Some("streaming"),
+            paused: text(1) == Some("t"),
+            received: lsn(2),
+            replayed: lsn(3),
+            primary_end: lsn(4),
+        })
+    }
+}

@@ -1,0 +1,210 @@
+//! The marker of an instance that is being rewound or cloned.
+//!
+//! It lies beside the data directory, because `pg_rewind` removes from the directory what the source has
+//! not. As long as it is there, the directory is not started: an interrupted rewind leaves files that look
+//! like an instance and are none. The lock beside it is held by the worker and by the programs that the
+//! worker runs, so it is free when, and only when, nobody writes in the directory any more.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::{FcntlArg, FdFlag, Flock, FlockArg, fcntl};
+use nix::libc;
+use serde::{Deserialize, Serialize};
+
+use crate::instance::files::read_up_to;
+
+/// Larger than any marker: it holds two reasons, a path and some names.
+const LONGEST: u64 = 1 << 16;
+
+/// What is being done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Task {
+    /// `pg_rewind`.
+    Rewind,
+    /// `pg_basebackup`.
+    Clone,
+}
+
+/// How far it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Phase {
+    /// Nothing was changed yet.
+    Planned,
+    /// What only this instance has is kept aside, and the directory is being changed.
+    Kept,
+    /// The directory is an instance again, and may be started.
+    Done,
+}
+
+/// Everything that the worker needs to know, and that the agent tells of its work.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Marker {
+    /// What is being done.
+    pub task: Task,
+    /// How far it is.
+    pub phase: Phase,
+    /// Whether the instance may be cloned when it cannot be rewound.
+    pub may_clone: bool,
+    /// Why it is done, in words.
+    pub why: String,
+    /// This node, for `application_name`.
+    pub node: String,
+    /// The primary's node.
+    pub primary: String,
+    /// The timeline that the primary writes.
+    pub timeline: u32,
+    /// Whether the primary's node is the host to connect to, whatever `primary_conninfo` says.
+    pub follow_primary: bool,
+    /// How many directories are kept aside at most.
+    pub keep: u32,
+    /// Where this instance's own part is kept.
+    pub kept: Option<PathBuf>,
+    /// How much of a clone is done, in percent.
+    pub percent: Option<u8>,
+    /// How often it has failed.
+    pub failures: u32,
+    /// Why it failed the last time.
+    pub last_failure: Option<String>,
+}
+
+/// The path of the marker of a data directory.
+#[must_use]
+pub(crate) fn marker_path(data: &Path) -> PathBuf {
+    beside(data, ".rejoin")
+}
+
+fn lock_path(data: &Path) -> PathBuf {
+    beside(data, ".rejoin.lock")
+}
+
+/// A path beside the data directory, with its name and a suffix.
+pub(super) fn beside(data: &Path, suffix: &str) -> PathBuf {
+    let mut name = data.file_name().unwrap_or_default().to_owned();
+    name.push(suffix);
+    data.with_file_name(name)
+}
+
+impl Marker {
+    /// Reads the marker of a data directory. One that is damaged is an error: the directory must not be
+    /// started.
+    ///
+    /// # Errors
+    /// When there is something that is no marker.
+    pub(crate) fn read(data: &Path) -> io::Result<Option<Marker>> {
+        let path = marker_path(data);
+        // No such file, or a path that none can have.
+        if fs::symlink_metadata(&path).is_err() {
+            return Ok(None);
+        }
+        serde_json::from_str(&read_up_to(&path, LONGEST)?).map(Some).map_err(io::Error::from)
+    }
+
+    /// Writes the marker, durably and never half.
+    pub(crate) fn write(&self, data: &Path) -> io::Result<()> {
+        let (path, temporary) = (marker_path(data), beside(data, ".rejoin.new"));
+        let _ = fs::remove_file(&temporary);
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
+        file.write_all(&serde_json::to_vec_pretty(self)?)?;
+        file.sync_all()?;
+        fs::rename(&temporary, &path)?;
+        sync_parent(&path)
+    }
+
+    /// Removes the marker: what it stood for is done.
+    pub(crate) fn remove(data: &Path) -> io::Result<()> {
+        let path = marker_path(data);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+            _ => sync_parent(&path),
+        }
+    }
+}
+
+/// Makes the entries of the directory that holds `path` durable.
+pub(super) fn sync_parent(path: &Path) -> io::Result<()> {
+    File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all()
+}
+
+/// Takes the lock, for this process and all programs that it runs. `None` when another worker has it.
+pub(super) fn take_lock(data: &Path) -> io::Result<Option<Flock<File>>> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(libc::O_NOFOLLOW);
+    let file = options.open(lock_path(data))?;
+    let mut lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        Ok(lock) => lock,
+        Err((_, nix::Error::EWOULDBLOCK)) => return Ok(None),
+        Err((_, error)) => return Err(error.into()),
+    };
+    fcntl(&*lock, FcntlArg::F_SETFD(FdFlag::empty()))?;
+    lock.set_len(0)?;
+    lock.write_all(std::process::id().to_string().as_bytes())?;
+    Ok(Some(lock))
+}
+
+/// The leader of the worker's process group, while anybody of the group is at work.
+pub(super) fn worker(data: &Path) -> Option<i32> {
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
+    let file = options.open(lock_path(data)).ok()?;
+    match Flock::lock(file, FlockArg::LockSharedNonblock) {
+        Err((file, nix::Error::EWOULDBLOCK)) => {
+            let mut text = String::new();
+            file.take(20).read_to_string(&mut text).ok()?;
+            // A worker that has not written its id yet is there all the same.
+            Some(text.trim().parse().unwrap_or(0))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn marker() -> Marker {
+        Marker {
+            task: Task::Rewind,
+            phase: Phase::Planned,
+            may_clone: false,
+            why: "it has diverged".to_owned(),
+            node: "srv1".to_owned(),
+            primary: "srv2".to_owned(),
+            timeline: 2,
+            follow_primary: false,
+            keep: 3,
+            kept: None,
+            percent: None,
+            failures: 0,
+            last_failure: None,
+        }
+    }
+
+    #[test]
+    fn a_marker_is_read_as_it_was_written_and_a_damaged_one_is_an_error() {
+        let directory = tempfile::tempdir().unwrap();
+        let data = directory.path().join("main");
+        assert!(Marker::read(&data).unwrap().is_none());
+        marker().write(&data).unwrap();
+        assert_eq!(Marker::read(&data).unwrap(), Some(marker()));
+        fs::write(marker_path(&data), "{\"task\":").unwrap();
+        assert!(Marker::read(&data).is_err());
+        Marker::remove(&data).unwrap();
+        Marker::remove(&data).unwrap();
+        assert!(Marker::read(&data).unwrap().is_none());
+    }
+
+    #[test]
+    fn there_is_one_worker() {
+        let directory = tempfile::tempdir().unwrap();
+        let data = directory.path().join("main");
+        assert_eq!(worker(&data), None);
+        let lock = take_lock(&data).unwrap().unwrap();
+        assert!(take_lock(&data).unwrap().is_none());
+        assert_eq!(worker(&data), i32::try_from(std::process::id()).ok());
+        drop(lock);
+        assert_eq!(worker(&data), None);
+    }
+}

@@ -1,0 +1,141 @@
+//! The way back of an instance that cannot follow: kept aside, then rewound or cloned.
+//!
+//! It may take longer than any action, so a process of its own does it (`pgbaton rejoin`, as the owner, in a
+//! session of its own); the agent starts it, tells how far it is, and ends it when the resource is stopped. What the
+//! two know of each other is in the [`Marker`].
+
+mod basebackup;
+mod keep_aside;
+mod marker;
+mod rewind;
+mod source;
+mod worker;
+
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::process::Stdio;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+
+pub use marker::{Marker, Phase, Task};
+pub use worker::work;
+
+use super::as_owner::AsOwnerError;
+use super::launch::leave_session;
+use super::{Instance, LaunchError};
+use crate::ocf::Failure;
+use crate::sys::{Deadline, Pace, Program};
+
+/// What is known of a rejoin of this data directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Rejoining {
+    /// None was begun, or it is over.
+    No,
+    /// A worker is at work.
+    UnderWay(Marker),
+    /// It was begun and nobody is at work: the worker failed, or was killed.
+    Interrupted(Marker),
+    /// The directory is an instance again.
+    Done(Marker),
+}
+
+impl Instance {
+    /// Whether the instance is being rewound or cloned.
+    ///
+    /// # Errors
+    /// When the marker is damaged: the directory must not be started then.
+    pub fn rejoining(&self) -> Result<Rejoining, Failure> {
+        let data = self.data_directory();
+        let path = marker::marker_path(data);
+        let damaged = |error: io::Error| {
+            Failure::generic(format!(
+                "{} cannot be read: {error}; {} may be half rewound: restore it from a backup, then remove the file",
+                path.display(),
+                data.display()
+            ))
+        };
+        Ok(match Marker::read(data).map_err(damaged)? {
+            None => Rejoining::No,
+            Some(marker) if marker::worker(data).is_some() => Rejoining::UnderWay(marker),
+            Some(marker) if marker.phase == Phase::Done => Rejoining::Done(marker),
+            Some(marker) => Rejoining::Interrupted(marker),
+        })
+    }
+
+    /// Writes the marker: from now on the directory is not started.
+    ///
+    /// # Errors
+    /// When it cannot be written, with the cure.
+    pub fn plan_rejoin(&self, marker: Marker, deadline: Deadline) -> Result<(), Failure> {
+        let data = self.data_directory().to_owned();
+        let parent = data.parent().unwrap_or(&data).display().to_string();
+        let written = self.as_owner(move || marker.write(&data), deadline);
+        written.map_err(|error| {
+            Failure::generic(format!(
+                "cannot write beside the data directory: {error}; what is kept aside goes there: let the owner write in {parent}"
+            ))
+        })
+    }
+
+    /// Removes the marker of a rejoin that is done.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub fn finish_rejoin(&self, deadline: Deadline) -> Result<(), AsOwnerError> {
+        let data = self.data_directory().to_owned();
+        self.as_owner(move || Marker::remove(&data), deadline)
+    }
+
+    /// Starts the worker, which outlives this action. Of two workers the second ends at once.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start_worker(&self, resource: &str) -> Result<(), LaunchError> {
+        let owner = self.owner()?;
+        let log = self.open_log().map_err(|cause| self.log_error(cause))?;
+        let itself = std::env::current_exe().map_err(|cause| self.log_error(cause))?;
+        let program = Program::new(itself).owned_by(&owner).arg("rejoin").variable("OCF_RESOURCE_INSTANCE", resource);
+        let parameters = self.parameters.variables();
+        let program = parameters.into_iter().fold(program, |program, (name, value)| program.variable(name, value));
+        let mut command = program.command();
+        command.stdin(Stdio::null());
+        command.stdout(log.try_clone().map_err(|cause| self.log_error(cause))?).stderr(log);
+        // SAFETY: the closure runs in the forked child before exec, makes two system calls and
+        // allocates nothing.
+        unsafe { command.pre_exec(leave_session) };
+        let mut child = command.spawn().map_err(|cause| program.not_started(cause))?;
+        // Reaped if it ends before this action does; init reaps it otherwise.
+        std::thread::spawn(move || child.wait());
+        Ok(())
+    }
+
+    /// Ends the worker and the programs that it runs. What they were doing is done again later.
+    ///
+    /// # Errors
+    /// When they do not end in time.
+    pub fn end_worker(&self, deadline: Deadline) -> Result<(), Failure> {
+        let mut pace = Pace::up_to(Duration::from_millis(50));
+        let mut told = false;
+        while let Some(leader) = marker::worker(self.data_directory()) {
+            if !told {
+                log::warn!("ending the rejoin of {}; the next start goes on with it", self.data_directory().display());
+                told = true;
+            }
+            // As the owner: the number comes from a file of the owner's.
+            let kill = move || killpg(Pid::from_raw(leader), Signal::SIGKILL).map_err(io::Error::from);
+            if leader > 1
+                && let Err(error) = self.as_owner(kill, deadline)
+            {
+                log::warn!("cannot end process group {leader}: {error}");
+            }
+            if !pace.step(deadline) {
+                return Err(Failure::generic(format!(
+                    "the rejoin, process {leader}, does not end, not even by SIGKILL"
+                )));
+            }
+        }
+        Ok(())
+    }
+}

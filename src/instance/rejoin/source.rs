@@ -1,0 +1,67 @@
+//! The primary that a rewind or a clone copies from, reached as the instance itself reaches it.
+
+use super::Marker;
+use crate::instance::Instance;
+use crate::policy::conninfo::Conninfo;
+use crate::sys::{Deadline, Owner, Program};
+
+/// How the source is reached. The password is apart from the rest: it must not be in an argument list.
+pub(super) struct Source {
+    conninfo: Conninfo,
+    password: Option<String>,
+    database: String,
+}
+
+impl Source {
+    /// By the instance's own `primary_conninfo`, passfile included. Where there is none, as in an empty data
+    /// directory that holds the configuration, too: as the owner, by name, to the primary's node.
+    pub(super) fn of(instance: &Instance, marker: &Marker, deadline: Deadline) -> Result<Source, String> {
+        let settings = instance.settings(&["primary_conninfo"], deadline).unwrap_or_default();
+        let text = settings.get("primary_conninfo").map(String::as_str).unwrap_or_default();
+        let own: Conninfo = text.parse().map_err(|e| format!("primary_conninfo cannot be used: {e}"))?;
+        let mut conninfo = own.without(&["replication", "dbname"]).with("application_name", &marker.node);
+        if text.is_empty() {
+            conninfo = conninfo.with("user", &instance.parameters.system_user);
+        }
+        if text.is_empty() || marker.follow_primary {
+            conninfo = conninfo.without(&["hostaddr"]).with("host", &marker.primary);
+        }
+        let password = conninfo.get("password").map(str::to_owned);
+        let database = instance.parameters.pgdatabase.clone();
+        Ok(Source { conninfo: conninfo.without_secrets(), password, database })
+    }
+
+    /// For an argument list.
+    pub(super) fn conninfo(&self) -> &str {
+        self.conninfo.expose()
+    }
+
+    /// The same with a database, for SQL.
+    pub(super) fn conninfo_for_sql(&self) -> String {
+        self.conninfo.with("dbname", &self.database).expose().to_owned()
+    }
+
+    /// One of PostgreSQL's programs that connects to the source.
+    pub(super) fn program(&self, instance: &Instance, owner: &Owner, name: &str) -> Program {
+        let program = Program::new(instance.program(name)).owned_by(owner);
+        // A role may have a timeout of its own, which would end a long copy.
+        let program = program.variable("PGOPTIONS", "-c statement_timeout=0");
+        match &self.password {
+            Some(password) => program.variable("PGPASSWORD", password),
+            None => program,
+        }
+    }
+
+    /// Runs one statement and returns its only value.
+    pub(super) fn ask(
+        &self,
+        instance: &Instance,
+        owner: &Owner,
+        sql: &str,
+        deadline: Deadline,
+    ) -> Result<String, String> {
+        let program = self.program(instance, owner, "psql").args(["-X", "-A", "-t", "-q", "-w"]);
+        let program = program.args(["-d", &self.conninfo_for_sql(), "-c", sql]);
+        program.run(deadline).map(|text| text.trim().to_owned()).map_err(|e| e.to_string())
+    }
+}

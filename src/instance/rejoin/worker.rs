@@ -1,0 +1,80 @@
+//! The process that rewinds or clones, as the instance's owner, for as long as it takes.
+
+use std::time::Duration;
+
+use super::basebackup::Clone;
+use super::marker::take_lock;
+use super::rewind::{Rewind, RewindError};
+use super::source::Source;
+use super::{Marker, Phase, Task};
+use crate::instance::Instance;
+use crate::ocf::{Failure, Request};
+use crate::sys::{Deadline, Pace};
+
+/// The server that is being stopped, and its WAL senders, have this long to end.
+const SERVER_ENDS: Duration = Duration::from_secs(120);
+
+/// Does what the marker says, once. The agent decides about another attempt.
+///
+/// # Errors
+/// When it is not done; the marker has the reason, too.
+pub fn work(request: &Request) -> Result<(), Failure> {
+    let instance = Instance::new(&request.parameters, &request.resource);
+    let data = instance.data_directory();
+    let failed = |error: std::io::Error| Failure::generic(format!("rejoin of {}: {error}", data.display()));
+    // Kept until this process ends, and by the programs that it runs.
+    let Some(_lock) = take_lock(data).map_err(failed)? else { return Ok(()) };
+    let Some(mut marker) = Marker::read(data).map_err(failed)?.filter(|marker| marker.phase != Phase::Done) else {
+        return Ok(());
+    };
+    let result = await_end_of_server(&instance).and_then(|()| attempt(&instance, &mut marker));
+    match &result {
+        Ok(()) => marker.phase = Phase::Done,
+        Err(reason) => {
+            marker.failures += 1;
+            marker.last_failure = Some(reason.clone());
+        }
+    }
+    marker.write(data).map_err(failed)?;
+    result.map_err(Failure::generic)
+}
+
+fn await_end_of_server(instance: &Instance) -> Result<(), String> {
+    let deadline = Deadline::after(SERVER_ENDS);
+    let mut pace = Pace::up_to(Duration::from_millis(100));
+    while instance.is_running() {
+        if !pace.step(deadline) {
+            return Err("the server does not end".to_owned());
+        }
+    }
+    Ok(())
+}
+
+fn attempt(instance: &Instance, marker: &mut Marker) -> Result<(), String> {
+    if marker.task == Task::Rewind {
+        match rewind(instance, marker) {
+            Ok(()) => return Ok(()),
+            Err(RewindError::Never(reason)) if marker.may_clone => {
+                log::warn!("{reason}; cloning instead");
+                let planned = Marker { task: Task::Clone, phase: Phase::Planned, kept: None, ..marker.clone() };
+                *marker = planned;
+                let data = instance.data_directory();
+                marker.write(data).map_err(|e| format!("cannot write the marker: {e}"))?;
+            }
+            Err(RewindError::Never(reason) | RewindError::Now(reason)) => return Err(reason),
+        }
+    }
+    let (owner, source) = tools(instance, marker)?;
+    Clone { instance, owner, source }.run(marker)
+}
+
+fn rewind(instance: &Instance, marker: &mut Marker) -> Result<(), RewindError> {
+    let (owner, source) = tools(instance, marker)?;
+    Rewind { instance, owner, source }.run(marker)
+}
+
+fn tools(instance: &Instance, marker: &Marker) -> Result<(crate::sys::Owner, Source), String> {
+    let owner = instance.owner().map_err(|e| e.to_string())?;
+    let source = Source::of(instance, marker, Deadline::after(Duration::from_secs(30)))?;
+    Ok((owner, source))
+}

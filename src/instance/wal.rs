@@ -1,0 +1,227 @@
+//! What WAL an instance that is down has: its timeline's history, and where its WAL ends.
+
+use std::fs;
+use std::path::PathBuf;
+
+use super::files::read_up_to;
+use super::{ControlData, ControlError, Instance};
+use crate::policy::rejoin::OwnWal;
+use crate::sys::{Deadline, IdentityError, Program, ProgramError};
+use crate::types::{History, Lsn, PromotionId, Timeline};
+
+/// A history file has some 50 bytes for each promotion.
+const LONGEST_HISTORY: u64 = 1 << 20;
+const PAGE: u64 = 8192;
+const PAGE_HEADER: u64 = 24;
+/// The header of a segment's first page.
+const LONG_PAGE_HEADER: u64 = 40;
+
+/// Why the WAL of an instance is not known.
+#[derive(Debug, thiserror::Error)]
+pub enum WalError {
+    /// The control file cannot be read.
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    /// The owner is unknown.
+    #[error(transparent)]
+    Owner(#[from] IdentityError),
+    /// `pg_waldump` cannot be run.
+    #[error("cannot read the WAL: {0}")]
+    Program(#[from] ProgramError),
+    /// The history file of the timeline is missing or damaged.
+    #[error("cannot read {0}; without it the history of timeline {1} is not known")]
+    History(PathBuf, Timeline),
+    /// There is no WAL at the place where it should begin.
+    #[error("no WAL of timeline {0} was found from {1} on")]
+    Nothing(Timeline, Lsn),
+}
+
+impl Instance {
+    /// The WAL of the instance without its end, which is dear to find.
+    ///
+    /// # Errors
+    /// When the files do not tell.
+    pub fn own_wal(&self, control: &ControlData, deadline: Deadline) -> Result<OwnWal, WalError> {
+        let timeline = self.youngest_timeline(control);
+        let history = self.history_of(timeline, control.segment_size, deadline)?;
+        Ok(OwnWal { system: control.system, history, end: None })
+    }
+
+    /// The end of the WAL of an instance that is down, as its recovery would find it.
+    ///
+    /// # Errors
+    /// When no WAL can be read.
+    pub fn end_of_wal(&self, own: &OwnWal, control: &ControlData, deadline: Deadline) -> Result<Lsn, WalError> {
+        let last = own.history.last();
+        let begin = control.redo.max(last.begin);
+        let line = self.waldump(last.timeline, begin)?.last_line(deadline)?;
+        end_of_record(&line, control.segment_size).ok_or(WalError::Nothing(last.timeline, begin))
+    }
+
+    /// The history of a timeline by its file, with the id of the promotion that made it.
+    ///
+    /// # Errors
+    /// When its file is missing or damaged.
+    pub fn history_of(&self, timeline: Timeline, segment_size: u64, deadline: Deadline) -> Result<History, WalError> {
+        let path = self.data_directory().join("pg_wal").join(format!("{:08X}.history", timeline.0));
+        let history = match read_up_to(&path, LONGEST_HISTORY) {
+            Ok(text) => History::of_file(timeline, &text).map_err(|_| WalError::History(path, timeline))?,
+            Err(_) if timeline == Timeline(1) => History::of_first(timeline),
+            Err(_) => return Err(WalError::History(path, timeline)),
+        };
+        let id = self.promotion_id(&history, segment_size, deadline);
+        Ok(history.with_last_id(id))
+    }
+
+    /// The first record of the timeline; it is gone when its segment was recycled.
+    fn promotion_id(&self, history: &History, segment_size: u64, deadline: Deadline) -> Option<PromotionId> {
+        let last = history.last();
+        let segment = segment_name(last.timeline, last.begin, segment_size)?;
+        if last.begin == Lsn(0) || !self.data_directory().join("pg_wal").join(segment).exists() {
+            return None;
+        }
+        let line = self.waldump(last.timeline, last.begin).ok()?.args(["-n", "1"]).last_line(deadline).ok()?;
+        promotion_id(&line)
+    }
+
+    pub(super) fn waldump(&self, timeline: Timeline, begin: Lsn) -> Result<Program, WalError> {
+        let program = Program::new(self.program("pg_waldump")).owned_by(&self.owner()?);
+        let program = program.variable("TZ", "UTC").arg("-p").arg(self.data_directory().join("pg_wal"));
+        Ok(program.args(["-t", &timeline.to_string(), "-s", &begin.to_string()]))
+    }
+
+    /// The youngest timeline of which there is WAL that a recovery would read. Files of the future that
+    /// were only made in advance have the timeline that was written then.
+    fn youngest_timeline(&self, control: &ControlData) -> Timeline {
+        let names = fs::read_dir(self.data_directory().join("pg_wal")).into_iter().flatten().flatten();
+        let names = names.filter_map(|entry| entry.file_name().into_string().ok());
+        let first = control.redo.0 / control.segment_size.max(1);
+        let segments = names.filter_map(|name| parse_segment_name(&name, control.segment_size));
+        let youngest = segments.filter(|(_, number)| *number >= first).map(|(timeline, _)| timeline).max();
+        youngest.unwrap_or(control.timeline).max(control.timeline)
+    }
+}
+
+/// The name of the segment that holds the record which begins at `begin`.
+fn segment_name(timeline: Timeline, begin: Lsn, segment_size: u64) -> Option<String> {
+    let per_id = 0x1_0000_0000_u64.checked_div(segment_size)?;
+    let number = begin.0.checked_div(segment_size)?;
+    Some(format!("{:08X}{:08X}{:08X}", timeline.0, number.checked_div(per_id)?, number.checked_rem(per_id)?))
+}
+
+/// The timeline and the number of a segment by its file's name.
+pub(super) fn parse_segment_name(name: &str, segment_size: u64) -> Option<(Timeline, u64)> {
+    if name.len() != 24 || !name.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return None;
+    }
+    let hex = |range| u32::from_str_radix(&name[range], 16).ok();
+    let per_id = 0x1_0000_0000_u64.checked_div(segment_size)?;
+    let number = u64::from(hex(8..16)?) * per_id + u64::from(hex(16..24)?);
+    hex(0..8).filter(|timeline| *timeline > 0).map(|timeline| (Timeline(timeline), number))
+}
+
+/// Where the record ends that `pg_waldump` printed on this line, as recovery sees it: the next record
+/// begins there, on the next multiple of 8.
+fn end_of_record(line: &str, segment_size: u64) -> Option<Lsn> {
+    let (_, rest) = line.split_once("len (rec/tot):")?;
+    let (_, rest) = rest.split_once('/')?;
+    let length: u32 = rest.split(',').next()?.trim().parse().ok()?;
+    let (_, rest) = line.split_once("lsn: ")?;
+    let begin: Lsn = rest.split(',').next()?.trim().parse().ok()?;
+    let is_switch = line.split_once("desc: SWITCH").is_some();
+    let segment_size = segment_size.max(PAGE);
+    if is_switch {
+        return Some(Lsn(end_of_block(begin.0, segment_size)?));
+    }
+    end_of_bytes(begin.0, length.into(), segment_size)?.checked_next_multiple_of(8).map(Lsn)
+}
+
+/// A record is continued on the next page behind that page's header.
+fn end_of_bytes(begin: u64, length: u64, segment_size: u64) -> Option<u64> {
+    let (mut at, mut left) = (begin, length);
+    loop {
+        let page_end = end_of_block(at, PAGE)?;
+        if left <= page_end - at {
+            return Some(at + left);
+        }
+        left -= page_end - at;
+        at = page_end.checked_add(if page_end % segment_size == 0 { LONG_PAGE_HEADER } else { PAGE_HEADER })?;
+    }
+}
+
+fn end_of_block(at: u64, size: u64) -> Option<u64> {
+    (at / size + 1).checked_mul(size)
+}
+
+/// The digest of what tells a promotion: its time where the record has one, as `END_OF_RECOVERY` does.
+/// FNV-1a is the same everywhere and for ever, unlike the standard library's hash.
+fn promotion_id(line: &str) -> Option<PromotionId> {
+    let (_, description) = line.split_once("desc: ")?;
+    let time = description.split_once("time ").map_or(description, |(_, time)| time);
+    let time = time.split(';').next().unwrap_or(time).trim();
+    let digest = time
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |digest, byte| (digest ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
+    Some(PromotionId(digest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const MB16: u64 = 16 << 20;
+
+    fn line(begin: &str, length: u64, description: &str) -> String {
+        format!(
+            "rmgr: XLOG        len (rec/tot):     {length}/{length:6}, tx:          0, lsn: {begin}, prev 0/05328398, desc: {description}"
+        )
+    }
+
+    #[test]
+    fn the_end_of_a_record() {
+        for (begin, length, end) in [
+            ("0/05328398", 114, "0/5328410"),
+            ("0/05328410", 42, "0/5328440"),
+            // Over the end of a page, and of a segment.
+            ("0/05001FF0", 42, "0/5002038"),
+            ("0/05FFFFF0", 42, "0/6000048"),
+            ("0/05001FD8", 40, "0/5002000"),
+        ] {
+            assert_eq!(end_of_record(&line(begin, length, "RUNNING_XACTS"), MB16), end.parse().ok(), "{begin}");
+        }
+        assert_eq!(end_of_record(&line("0/05001FF0", 24, "SWITCH"), MB16), "0/6000000".parse().ok());
+        assert_eq!(end_of_record("", MB16), None);
+    }
+
+    #[test]
+    fn promotions_are_told_apart_by_their_time() {
+        let id = |time: &str| {
+            promotion_id(&line("0/05328410", 42, &format!("END_OF_RECOVERY tli 2; prev tli 1; time {time}")))
+        };
+        let first = id("2026-11-20 19:00:00.123456 UTC");
+        assert_eq!(first, id("2026-11-20 19:00:00.123456 UTC; wal_level replica"));
+        assert_ne!(first, id("2026-11-20 19:00:00.123457 UTC"));
+        assert_eq!(promotion_id("nonsense"), None);
+    }
+
+    #[test]
+    fn segments_by_name() {
+        assert_eq!(parse_segment_name("000000020000000100000003", MB16), Some((Timeline(2), 256 + 3)));
+        assert_eq!(segment_name(Timeline(2), Lsn(0x1_0300_0000), MB16).unwrap(), "000000020000000100000003");
+        for other in
+            ["00000002.history", "000000020000000100000003.partial", "archive_status", "ä0000002000000010000003"]
+        {
+            assert_eq!(parse_segment_name(other, MB16), None);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn nonsense_never_panics(text in ".*|(desc: |lsn: |len \\(rec/tot\\):|[0-9/, ])*", size: u64) {
+            let _ = end_of_record(&text, size);
+            let _ = promotion_id(&text);
+            let _ = parse_segment_name(&text, size);
+        }
+    }
+}

@@ -1,0 +1,297 @@
+//! The way back of instances that cannot follow, with a real PostgreSQL: rewound, cloned, or refused.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
+
+mod support;
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use support::cluster::Cluster;
+use support::node::{Node, Seen, as_owner, run};
+use support::transition::Promotion;
+use support::wait_until;
+
+/// A primary that crashed with rows that nobody received, and the standby that was promoted in its place.
+struct Diverged {
+    cluster: Arc<Cluster>,
+    old: Node,
+    new: Node,
+}
+
+fn diverged() -> Diverged {
+    diverged_with("")
+}
+
+fn diverged_with(settings: &str) -> Diverged {
+    let cluster = Cluster::new();
+    cluster.attributes.set_members(&["srv1", "srv2"]);
+    let old = cluster.node("srv1");
+    old.configure(settings);
+    old.run_as_primary();
+    cluster.move_address_to(&old);
+    old.sql("create table rows (n int)");
+    let new = cluster.backup_of(&old, "srv2");
+    new.configure(settings);
+    new.run_as_standby();
+    old.await_streaming("srv2");
+    cluster.take_address_away();
+    old.sql("select pg_terminate_backend(pid) from pg_stat_replication");
+    wait_until("the receiver has ended", || new.sql("select count(*) from pg_stat_wal_receiver") == "0");
+    old.sql("insert into rows select generate_series(1, 1000)");
+    old.crash();
+    promote(&cluster, &new, &["srv2"]);
+    Diverged { cluster, old, new }
+}
+
+/// An election and a promotion, and what comes with it: the address, and the first monitor.
+fn promote(cluster: &Cluster, node: &Node, among: &[&str]) {
+    let promotion = Promotion::new(node, among);
+    promotion.announce(&[node]);
+    promotion.promote().expect_code(0);
+    cluster.move_address_to(node);
+    cluster.attributes.set_promoted(&[&node.name]);
+    cluster.attributes.set_score(&node.name, "1001");
+    node.call("monitor").run().expect_code(8);
+}
+
+fn expect_following(standby: &Node, primary: &Node) {
+    assert_eq!(standby.seen(), Seen::Standby);
+    primary.sql("insert into rows values (-1)");
+    primary.await_streaming(&standby.name);
+    assert_eq!(standby.sql("select count(*) from rows"), primary.sql("select count(*) from rows"));
+    assert!(!standby.data.with_file_name("data.rejoin").exists(), "the marker is left");
+}
+
+/// The rows that WAL kept aside inserts beyond the fork, counted by pg_waldump.
+fn inserts_in(kept: &Path) -> usize {
+    let name = kept.file_name().unwrap().to_string_lossy().into_owned();
+    let mut words = name.trim_start_matches("data.kept-").splitn(3, '-').skip(1);
+    let (timeline, fork) = (words.next().unwrap(), words.next().unwrap().replace('-', "/"));
+    let mut waldump = as_owner("pg_waldump");
+    waldump.arg("-p").arg(kept.join("pg_wal")).args(["-t", timeline, "-s", &fork, "-r", "Heap"]);
+    let output = waldump.output().unwrap();
+    String::from_utf8_lossy(&output.stdout).lines().filter(|line| line.contains("desc: INSERT")).count()
+}
+
+#[test]
+fn a_diverged_primary_is_rewound_and_what_it_alone_had_is_kept_aside() {
+    let Diverged { cluster, old, new } = diverged();
+    let start = old.call("start").timeout(60_000).run().expect_code(0);
+    assert_eq!(start.logged("it has diverged"), 1, "{start:#?}");
+    expect_following(&old, &new);
+    let kept = old.kept_aside();
+    assert_eq!(kept.len(), 1);
+    assert_eq!(inserts_in(&kept[0]), 1000);
+    let list = fs::read_to_string(kept[0].join("README.txt")).unwrap();
+    assert!(list.contains("it has diverged") && list.contains("Heap/INSERT"), "{list}");
+    assert!(kept[0].join("pg_control").is_file());
+    let own = fs::read_to_string(old.data.join("postgresql.auto.conf")).unwrap();
+    assert!(own.contains("application_name=srv1"), "the configuration of the source was left: {own}");
+    for _ in 0..2 {
+        old.call("monitor").run().expect_code(0);
+    }
+    assert_eq!(cluster.attributes.state("srv1"), "streaming");
+}
+
+#[test]
+fn a_start_that_can_follow_rewinds_nothing() {
+    let Diverged { old, new, .. } = diverged();
+    old.call("start").timeout(60_000).run().expect_code(0);
+    old.await_seen(Seen::Standby);
+    old.crash();
+    let start = old.call("start").run().expect_code(0);
+    assert_eq!(start.logged("cannot follow"), 0, "{start:#?}");
+    expect_following(&old, &new);
+    assert_eq!(old.kept_aside().len(), 1);
+}
+
+#[test]
+fn an_old_primary_that_has_nothing_of_its_own_follows_without_a_rewind() {
+    let cluster = Cluster::new();
+    cluster.attributes.set_members(&["srv1", "srv2"]);
+    let (old, standbys) = cluster.replicating("srv1", &["srv2"]);
+    old.sql("create table rows (n int)");
+    old.await_streaming("srv2");
+    old.crash();
+    promote(&cluster, &standbys[0], &["srv2"]);
+    let start = old.call("start").run().expect_code(0);
+    assert_eq!(start.logged("cannot follow"), 0, "{start:#?}");
+    expect_following(&old, &standbys[0]);
+    assert!(old.kept_aside().is_empty());
+}
+
+#[test]
+fn without_permission_it_is_refused_with_the_values_and_the_cure() {
+    let Diverged { old, .. } = diverged();
+    let start = old.call("start").parameter("rejoin", "none").run().expect_code(1);
+    for part in ["srv2", "forked off at", "bytes further", "rejoin=rewind", "pg_rewind"] {
+        assert!(start.reason().contains(part), "{part} is not in: {}", start.reason());
+    }
+    assert_eq!(old.seen(), Seen::Down);
+    assert!(old.kept_aside().is_empty());
+}
+
+#[test]
+fn a_worker_that_was_killed_is_followed_by_another_and_its_directory_is_never_started() {
+    let Diverged { old, new, .. } = diverged();
+    // The moments reach into each phase: planned, kept, rewound.
+    for ms in [20, 60, 120, 200, 300, 450, 600] {
+        let flight = old.call("start").timeout(60_000).spawn();
+        std::thread::sleep(Duration::from_millis(ms));
+        flight.kill();
+        old.call("stop").run().expect_code(0);
+        assert_eq!(old.seen(), Seen::Down);
+        old.call("monitor").meta("interval", "0").run().expect_code(7);
+    }
+    old.call("start").timeout(60_000).run().expect_code(0);
+    expect_following(&old, &new);
+    assert_eq!(inserts_in(&old.kept_aside()[0]), 1000);
+}
+
+#[test]
+fn a_worker_outlives_the_action_and_the_monitor_starts_the_server() {
+    let Diverged { old, new, .. } = diverged();
+    // No time to wait for the worker.
+    let start = old.call("start").timeout(700).run();
+    assert!([0, 1].contains(&start.code), "{start:#?}");
+    wait_until("the monitor has started the server", || {
+        old.call("monitor").run().expect_code(0);
+        old.seen() == Seen::Standby
+    });
+    expect_following(&old, &new);
+}
+
+#[test]
+fn what_cannot_be_rewound_is_refused_or_cloned() {
+    let Diverged { old, new, .. } = diverged_with("wal_log_hints = off");
+    let refused = old.call("start").timeout(60_000).run().expect_code(1);
+    assert!(refused.reason().contains("wal_log_hints") && refused.reason().contains("rejoin=clone"), "{refused:#?}");
+    old.call("start").parameter("rejoin", "clone").timeout(60_000).run().expect_code(0);
+    expect_following(&old, &new);
+    let kept = old.kept_aside();
+    assert!(kept[0].join("PG_VERSION").is_file() && kept[0].join("README.txt").is_file());
+    let own = fs::read_to_string(old.data.join("postgresql.auto.conf")).unwrap();
+    assert!(own.contains("application_name=srv1"), "{own}");
+}
+
+#[test]
+fn an_empty_data_directory_is_filled_when_that_is_allowed() {
+    let Diverged { old, new, .. } = diverged();
+    run(Command::new("rm").arg("-r").arg(&old.data));
+    let refused = old.call("start").run().expect_code(5);
+    assert!(refused.reason().contains("rejoin=clone"), "{refused:#?}");
+    let start = old.call("start").parameter("rejoin", "clone").timeout(60_000).run();
+    // Nobody has told it where the primary listens: its own configuration was in the directory.
+    assert!([0, 1].contains(&start.code), "{start:#?}");
+    old.call("stop").run().expect_code(0);
+    assert_eq!(new.seen(), Seen::Primary);
+}
+
+#[test]
+fn another_clusters_directory_is_refused_whatever_is_allowed() {
+    let Diverged { cluster, old, new } = diverged();
+    run(Command::new("rm").arg("-r").arg(&old.data));
+    let mut initdb = as_owner("initdb");
+    run(initdb.args(["--no-sync", "--auth=trust", "--username=postgres", "-D"]).arg(&old.data));
+    old.configure("");
+    let refused = old.call("start").parameter("rejoin", "clone").run().expect_code(1);
+    assert!(refused.reason().contains("another cluster") && refused.reason().contains("pgdata"), "{refused:#?}");
+    assert!(cluster.attributes.record().contains(&new.sql("select system_identifier from pg_control_system()")));
+    assert!(old.kept_aside().is_empty() && old.data.join("PG_VERSION").is_file());
+}
+
+#[test]
+fn a_running_standby_that_has_diverged_is_rewound_by_its_monitor() {
+    let Diverged { old, new, .. } = diverged();
+    // Somebody has started it without asking.
+    old.write("standby.signal", "");
+    old.launch();
+    old.await_seen(Seen::Standby);
+    wait_until("it is rewound and streams", || {
+        old.call("monitor").timeout(10_000).run().expect_code(0);
+        old.seen() == Seen::Standby && !old.kept_aside().is_empty()
+    });
+    expect_following(&old, &new);
+    assert_eq!(inserts_in(&old.kept_aside()[0]), 1000);
+}
+
+#[test]
+fn a_running_standby_that_may_not_be_rewound_says_so_once_and_shows_it() {
+    let Diverged { cluster, old, .. } = diverged();
+    old.write("standby.signal", "");
+    old.launch();
+    old.await_seen(Seen::Standby);
+    let monitor = || old.call("monitor").parameter("rejoin", "none").run().expect_code(0);
+    let told: usize = (0..5).map(|_| monitor().logged("it has diverged")).sum();
+    assert_eq!(told, 1);
+    assert!(cluster.attributes.state("srv1").starts_with("diverged at 0/"), "{}", cluster.attributes.state("srv1"));
+    assert_eq!(old.seen(), Seen::Standby);
+}
+
+#[test]
+fn a_number_that_a_lost_primary_has_used_is_not_used_again() {
+    let cluster = Cluster::new();
+    cluster.attributes.set_members(&["srv1", "srv2", "srv3"]);
+    let (old, standbys) = cluster.replicating("srv1", &["srv2", "srv3"]);
+    let [short, next] = &standbys[..] else { panic!("two standbys") };
+    old.sql("create table rows (n int)");
+    old.await_streaming("srv2");
+    old.await_streaming("srv3");
+    cluster.take_address_away();
+    old.crash();
+    // Promoted, and lost before anybody has received its timeline.
+    let promotion = Promotion::new(short, &["srv2", "srv3"]);
+    promotion.announce(&[short, next]);
+    promotion.promote().expect_code(0);
+    short.sql("insert into rows values (2)");
+    short.crash();
+    promote(&cluster, next, &["srv3"]);
+    assert!(cluster.attributes.record().contains(" 3@0/"), "{}", cluster.attributes.record());
+    short.call("start").timeout(60_000).run().expect_code(0);
+    expect_following(short, next);
+    assert_eq!(short.kept_aside().len(), 1);
+}
+
+#[test]
+fn a_standby_whose_wal_is_gone_is_cloned_when_that_is_allowed() {
+    let cluster = Cluster::new();
+    cluster.attributes.set_members(&["srv1", "srv2"]);
+    let (primary, standbys) = cluster.replicating("srv1", &["srv2"]);
+    let standby = &standbys[0];
+    primary.sql("create table rows (n int)");
+    primary.call("monitor").run().expect_code(8);
+    standby.stop_fast();
+    primary.sql("alter system set wal_keep_size = 0");
+    primary.sql("select pg_reload_conf()");
+    for _ in 0..4 {
+        primary.sql("insert into rows values (1)");
+        primary.sql("select pg_switch_wal()");
+        primary.sql("checkpoint");
+    }
+    cluster.attributes.set_promoted(&["srv1"]);
+    cluster.attributes.set_score("srv2", "1000");
+    standby.run_as_standby();
+    primary.call("monitor").run().expect_code(8);
+    wait_until("it is shown", || {
+        standby.call("monitor").run().expect_code(0);
+        cluster.attributes.state("srv2") == "too far behind"
+    });
+    wait_until("it is cloned and streams", || {
+        standby.call("monitor").parameter("rejoin", "clone").timeout(10_000).run().expect_code(0);
+        standby.seen() == Seen::Standby && !standby.kept_aside().is_empty()
+    });
+    expect_following(standby, &primary);
+}
+
+#[test]
+fn a_primary_shows_its_timeline_before_an_instance_starts_that_may_have_to_be_rewound() {
+    let Diverged { new, .. } = diverged();
+    let shown = || new.sql("select timeline_id from pg_control_checkpoint()");
+    let notify = new.call("notify").meta("notify_type", "pre").meta("notify_operation", "start");
+    notify.meta("notify_start_uname", "srv1").run().expect_code(0);
+    wait_until("the control file has the new timeline", || shown() == "2");
+}
