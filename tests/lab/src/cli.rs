@@ -230,6 +230,7 @@ impl TryFrom<WishArgs> for Wish {
             example: args.example,
             agent: args.agent,
             install: args.install.map(absolute).transpose()?,
+            checksums: true,
         })
     }
 }

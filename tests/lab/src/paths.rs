@@ -8,6 +8,8 @@ pub(crate) const RUN: &str = "/run/pgbaton-lab";
 pub(crate) const LOCK: &str = "/run/pgbaton-lab.lock";
 /// The power switch as it is seen inside a node.
 pub(crate) const SWITCH_IN_NODE: &str = "/run/power-switch.sock";
+/// The name of the data directory, on the volume that holds it.
+pub(crate) const DATA_DIRECTORY: &str = "main";
 /// This very program, even when its file has been replaced since it was started.
 pub(crate) const SELF: &str = "/proc/self/exe";
 
@@ -25,8 +27,14 @@ pub(crate) fn image(suite: &str) -> PathBuf {
     lab().join(format!("root-{suite}"))
 }
 
-pub(crate) fn data(node: &str) -> PathBuf {
+/// The node's volume for PostgreSQL, on disk. The data directory lies in it, and whatever is made beside that.
+pub(crate) fn volume(node: &str) -> PathBuf {
     lab().join("data").join(node)
+}
+
+/// The node's data directory, as the machine sees it.
+pub(crate) fn data(node: &str) -> PathBuf {
+    volume(node).join(DATA_DIRECTORY)
 }
 
 pub(crate) fn failures() -> PathBuf {

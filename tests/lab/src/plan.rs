@@ -52,6 +52,8 @@ pub(crate) struct Plan {
     pub agent: String,
     /// A tree made by `make install DESTDIR=…`, copied into every node.
     pub install: Option<PathBuf>,
+    /// Whether the instances are made with data checksums.
+    pub checksums: bool,
 }
 
 impl Plan {
@@ -72,6 +74,7 @@ impl Plan {
             example: example.to_owned(),
             agent: agent.to_owned(),
             install: None,
+            checksums: true,
         })
     }
 
@@ -91,7 +94,12 @@ impl Plan {
 
     /// The data directory, as the nodes see it.
     pub(crate) fn pgdata(&self) -> PathBuf {
-        PathBuf::from(format!("/var/lib/postgresql/{}/main", self.postgres_major))
+        self.volume().join(paths::DATA_DIRECTORY)
+    }
+
+    /// The directory that the data directory lies in, as the nodes see it: a volume of its own.
+    pub(crate) fn volume(&self) -> PathBuf {
+        PathBuf::from(format!("/var/lib/postgresql/{}", self.postgres_major))
     }
 
     /// PostgreSQL's programs, as the nodes see them.
@@ -124,6 +132,12 @@ impl Plan {
     /// as its documentation advises.
     pub(crate) fn agent_takes_crashed_primary_back(&self) -> bool {
         !self.agent.ends_with(":pgsqlms")
+    }
+
+    /// Whether a node that holds WAL which the primary lacks, or that lacks WAL which the primary no longer has, comes
+    /// back without a hand.
+    pub(crate) fn agent_makes_standbys_anew(&self) -> bool {
+        !self.agent.starts_with("ocf:heartbeat:")
     }
 }
 

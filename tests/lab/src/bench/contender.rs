@@ -128,6 +128,7 @@ impl Contender {
             example: self.example().to_owned(),
             agent: self.agent().to_owned(),
             install,
+            checksums: true,
         })
     }
 }

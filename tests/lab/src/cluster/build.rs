@@ -31,6 +31,8 @@ pub(crate) struct Wish {
     pub example: String,
     pub agent: String,
     pub install: Option<std::path::PathBuf>,
+    /// Whether the instances are made with data checksums.
+    pub checksums: bool,
 }
 
 /// Builds a lab from nothing, up to the moment when the example has been run. What was there before is removed.
@@ -41,6 +43,7 @@ pub(crate) fn up(wish: &Wish) -> Result<Plan> {
     image::ensure(&suite)?;
     let mut plan = Plan::new(&wish.nodes, &wish.example, &wish.agent, image::postgres_major(&suite)?)?;
     plan.install = wish.install.clone();
+    plan.checksums = wish.checksums;
     prepare_disks(&plan)?;
     start_switch()?;
     boot_all(&plan)?;

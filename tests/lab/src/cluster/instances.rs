@@ -33,13 +33,17 @@ log_truncate_on_rotation = off
 include '/etc/postgresql/node.conf'
 ";
 
-/// What the client writes into, and who it is. One statement per line, for the single-user server.
+/// What the client writes into, and who it is; what pg_rewind asks of its source's role. One statement per line, for the single-user server.
 const FIRST_STATEMENTS: &str = "\
 create role replicator login replication
 create role client login
 create schema lab authorization client
 create table lab.rows (client integer not null, n bigint not null)
 alter table lab.rows owner to client
+grant execute on function pg_catalog.pg_ls_dir(text, boolean, boolean) to replicator
+grant execute on function pg_catalog.pg_stat_file(text, boolean) to replicator
+grant execute on function pg_catalog.pg_read_binary_file(text) to replicator
+grant execute on function pg_catalog.pg_read_binary_file(text, bigint, bigint, boolean) to replicator
 ";
 
 /// Makes the instance on the first node and copies it, cleanly stopped, to the others.
@@ -60,9 +64,10 @@ pub(crate) fn make(plan: &Plan) -> Result<()> {
 fn init(plan: &Plan, node: &str) -> Result<()> {
     let bindir = plan.bindir().display().to_string();
     let pgdata = plan.pgdata().display().to_string();
+    let checksums = checksums_option(plan);
     let script = format!(
         "set -e
-         {bindir}/initdb --pgdata={pgdata} --data-checksums --auth-local=peer --auth-host=trust \
+         {bindir}/initdb --pgdata={pgdata} {checksums} --auth-local=peer --auth-host=trust \
             --encoding=UTF8 --locale=C.UTF-8 --no-sync >/dev/null
          cat >> {pgdata}/postgresql.conf <<'END'\n{SETTINGS}END
          {bindir}/postgres --single -D {pgdata} -c logging_collector=off postgres <<'END' >/dev/null\n{FIRST_STATEMENTS}END\n"
@@ -75,6 +80,15 @@ fn init(plan: &Plan, node: &str) -> Result<()> {
             code: output.code.to_string(),
             said: output.stderr,
         }),
+    }
+}
+
+/// initdb makes checksums by itself from version 18 on, and knows the option against them only since then.
+fn checksums_option(plan: &Plan) -> &'static str {
+    match (plan.checksums, plan.postgres_major) {
+        (true, _) => "--data-checksums",
+        (false, 18..) => "--no-data-checksums",
+        (false, _) => "",
     }
 }
 

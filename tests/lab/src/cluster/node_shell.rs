@@ -17,7 +17,12 @@ pub(crate) fn run_on(node: &str, command: &[&str], limit: Duration) -> Result<Ou
 
 /// Runs a command on a node, which has to end with 0; gives back what it printed.
 pub(crate) fn check_on(node: &str, command: &[&str]) -> Result<String> {
-    let output = run_on(node, command, COMMAND_LIMIT)?;
+    check_on_within(node, command, COMMAND_LIMIT)
+}
+
+/// [`check_on`] for a command that may take longer than one of Pacemaker's.
+pub(crate) fn check_on_within(node: &str, command: &[&str], limit: Duration) -> Result<String> {
+    let output = run_on(node, command, limit)?;
     match output.code {
         0 => Ok(output.stdout),
         code => Err(Error::Program {
@@ -30,8 +35,13 @@ pub(crate) fn check_on(node: &str, command: &[&str]) -> Result<String> {
 
 /// One statement as the superuser over the node's Unix socket; columns are parted by `|`.
 pub(crate) fn sql_on(node: &str, statement: &str) -> Result<String> {
+    sql_on_within(node, statement, COMMAND_LIMIT)
+}
+
+/// [`sql_on`] for a statement that may take long.
+pub(crate) fn sql_on_within(node: &str, statement: &str, limit: Duration) -> Result<String> {
     let psql = ["runuser", "-u", "postgres", "--", "psql", "-XAtqc", statement];
-    check_on(node, &psql).map(|text| text.trim_end().to_owned())
+    check_on_within(node, &psql, limit).map(|text| text.trim_end().to_owned())
 }
 
 /// The same program again, as `lab exec`: only a process of its own can enter a node.

@@ -24,6 +24,8 @@ pub(crate) struct State {
     pub address: Option<String>,
     /// Promotion scores by node.
     pub scores: BTreeMap<String, i64>,
+    /// What the agent says of each node in few words.
+    pub words: BTreeMap<String, String>,
     /// Failed actions, as `crm_mon` lists them.
     pub failures: Vec<String>,
     /// Location constraints that commands like `pcs resource move` leave behind.
@@ -47,7 +49,7 @@ impl State {
             Self { quorum: first(root, "current_dc").is_some_and(|dc| is_true(dc, "with_quorum")), ..Self::default() };
         state.read_nodes(root);
         state.read_resources(root);
-        state.read_scores(root);
+        state.read_attributes(root);
         let failures = descendants(root, "failure");
         state.failures = failures.map(failure_text).collect();
         let bans = descendants(root, "ban").filter_map(|ban| text(ban, "id"));
@@ -90,20 +92,25 @@ impl State {
         }
     }
 
-    fn read_scores(&mut self, root: Element<'_, '_>) {
-        let name = format!("master-{RESOURCE}");
+    fn read_attributes(&mut self, root: Element<'_, '_>) {
         let Some(attributes) = first(root, "node_attributes") else {
             return;
         };
         for node in descendants(attributes, "node") {
-            let score = descendants(node, "attribute")
-                .find(|attribute| attribute.attribute("name") == Some(&name))
-                .and_then(|attribute| score(attribute.attribute("value")?));
-            if let (Some(name), Some(score)) = (text(node, "name"), score) {
-                self.scores.insert(name, score);
+            let Some(name) = text(node, "name") else { continue };
+            if let Some(score) = value(node, &format!("master-{RESOURCE}")).and_then(score) {
+                self.scores.insert(name.clone(), score);
+            }
+            if let Some(words) = value(node, &format!("{RESOURCE}-state")) {
+                self.words.insert(name, words.to_owned());
             }
         }
     }
+}
+
+/// The value of a node attribute.
+fn value<'a>(node: Element<'a, '_>, attribute: &str) -> Option<&'a str> {
+    descendants(node, "attribute").find(|there| there.attribute("name") == Some(attribute))?.attribute("value")
 }
 
 fn score(value: &str) -> Option<i64> {

@@ -31,6 +31,7 @@ pub(crate) fn keep(lab: &Lab, scenario: &str, reason: &str) -> Result<PathBuf> {
             copy(&log, &target.join(log.file_name().unwrap_or_default()));
         }
         copy(&paths::data(&node).join("log/postgresql.log"), &target.join("postgresql.log"));
+        list_volume(&node, &target)?;
         if lab.has_power(&node).unwrap_or(false) && !crate::switch::group(&node)?.is_frozen() {
             ask(&node, &["crm_mon", "-1rAfo"], &target.join("crm_mon.txt"));
             ask(&node, &["ps", "axfo", "pid,ppid,stat,lstart,args"], &target.join("processes.txt"));
@@ -40,6 +41,19 @@ pub(crate) fn keep(lab: &Lab, scenario: &str, reason: &str) -> Result<PathBuf> {
         }
     }
     Ok(dir)
+}
+
+/// What lies beside the data directory, and what the agent has written about it.
+fn list_volume(node: &str, target: &Path) -> Result<()> {
+    let mut list = Command::new("ls");
+    list.args(["-la", "--time-style=full-iso"]).arg(paths::volume(node));
+    let listed = run::run(&mut list, LIMIT)?;
+    write(&target.join("volume.txt"), &listed.stdout);
+    for entry in fs::read_dir(paths::volume(node)).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        copy(&entry.path().join("README.txt"), &target.join(format!("{name}.README.txt")));
+    }
+    Ok(())
 }
 
 fn ask(node: &str, command: &[&str], file: &Path) {

@@ -20,7 +20,12 @@ impl Lab {
     /// Waits until the cluster has recovered by itself: nobody mends, rebuilds or cleans anything up. Failed actions
     /// that are listed do not count here: see [`Self::assert_no_failures`].
     pub(crate) fn wait_for_full_strength(&self) -> Result<()> {
-        full_strength::wait_for(self, FULL_STRENGTH_LIMIT)
+        self.wait_for_full_strength_within(FULL_STRENGTH_LIMIT)
+    }
+
+    /// [`Self::wait_for_full_strength`] where a node has much to fetch.
+    pub(crate) fn wait_for_full_strength_within(&self, limit: Duration) -> Result<()> {
+        full_strength::wait_for(self, limit)
     }
 
     /// Waits until Pacemaker has done all that it can do, whatever came of that.

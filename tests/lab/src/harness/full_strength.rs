@@ -15,7 +15,7 @@ use crate::wait::{self, Seen};
 use crate::{paths, switch};
 
 const FIRST_LIMIT: Duration = Duration::from_secs(60);
-const MEND_LIMIT: Duration = Duration::from_secs(75);
+const MEND_LIMIT: Duration = Duration::from_secs(90);
 /// How long a standby may take to follow by itself before it is rebuilt.
 const PATIENCE: Duration = Duration::from_secs(20);
 const STOP_LIMIT: Duration = Duration::from_secs(60);
@@ -38,6 +38,7 @@ fn is_as_wished(lab: &Lab, wish: &Wish) -> bool {
     let is_installed = |node: &String| wanted.as_ref().is_none_or(|wanted| *wanted == binary(&paths::upper(node)));
     lab.plan.example == wish.example
         && lab.plan.agent == wish.agent
+        && lab.plan.checksums == wish.checksums
         && lab.nodes() == wish.nodes
         && lab.nodes().iter().all(is_installed)
 }
@@ -111,13 +112,21 @@ fn mend(lab: &Lab) -> Result<()> {
     bring_nodes_back(lab)?;
     undo_in_the_cluster(lab)?;
     lab.nodes().iter().try_for_each(|node| lab.take_wal_volume_back(node))?;
+    wait_or_rebuild(lab)?;
+    lab.nodes().iter().try_for_each(|node| lab.forget_what_was_kept(node))
+}
+
+/// A standby that does not follow by itself is rebuilt for an agent that leaves this to a person. For one that does it, a
+/// standby that does not follow is a fault, and the lab is built anew.
+fn wait_or_rebuild(lab: &Lab) -> Result<()> {
     let start = Instant::now();
     let mut rebuilt = Vec::new();
     wait::until("full strength", MEND_LIMIT, || {
         let Some(missing) = shortfall(lab)? else {
             return Ok(Seen::Yes(()));
         };
-        if start.elapsed() > PATIENCE
+        if !lab.plan.agent_makes_standbys_anew()
+            && start.elapsed() > PATIENCE
             && let Some(node) = stray_standby(lab)?
             && !rebuilt.contains(&node)
         {
@@ -186,7 +195,7 @@ fn bring_nodes_back(lab: &Lab) -> Result<()> {
 
 fn undo_in_the_cluster(lab: &Lab) -> Result<()> {
     build::wait_until_all_online(&lab.plan)?;
-    lab.restore_properties()?;
+    lab.take_changes_back()?;
     let state = lab.state()?;
     for node in &state.standby_mode {
         lab.standby_mode(node, false)?;

@@ -65,6 +65,7 @@ impl History {
     pub(crate) fn report(&self, rows: &HashMap<i64, u64>, survivor: &str) -> Report {
         let is_missing = |ack: &&Ack| !rows.contains_key(&ack.n);
         Report {
+            client: self.client,
             acknowledged: self.acks.len(),
             outages: self.outages(),
             missing: self.acks.iter().filter(is_missing).map(|ack| ack.n).collect(),
@@ -100,6 +101,8 @@ impl Outage {
 /// What became of a client's rows.
 #[derive(Debug)]
 pub(crate) struct Report {
+    /// What its rows bear.
+    pub client: i32,
     pub acknowledged: usize,
     pub outages: Vec<Outage>,
     /// Acknowledged numbers that the survivor lacks.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::client::Client;
 use super::history::History;
-use crate::cluster::node_shell::{check_on, run_on, sql_on};
+use crate::cluster::node_shell::{COMMAND_LIMIT, check_on, check_on_within, run_on, sql_on, sql_on_within};
 use crate::cluster::state::State;
 use crate::error::{Doing, Error, Result, unexpected};
 use crate::paths;
@@ -34,8 +34,8 @@ pub(crate) struct Lab {
 struct Notes {
     outages: Vec<Duration>,
     histories: Vec<Arc<Mutex<History>>>,
-    /// Cluster properties that the scenario changed, with their values before.
-    properties: Vec<(String, String)>,
+    /// What else is worth a line of the verdict.
+    remarks: Vec<String>,
 }
 
 impl Lab {
@@ -93,6 +93,11 @@ impl Lab {
         sql_on(node, statement)
     }
 
+    /// [`Self::sql`] for a statement that may take long.
+    pub(crate) fn sql_within(&self, node: &str, statement: &str, limit: Duration) -> Result<String> {
+        sql_on_within(node, statement, limit)
+    }
+
     /// What the node's programs have sent to syslog, the agent among them.
     pub(crate) fn syslog(&self, node: &str) -> Result<String> {
         let path = paths::upper(node).join("var/log/syslog");
@@ -112,9 +117,13 @@ impl Lab {
 
     /// A command on whichever node of the cluster can be reached.
     pub(crate) fn run_somewhere(&self, command: &[&str]) -> Result<String> {
+        self.run_somewhere_within(command, COMMAND_LIMIT)
+    }
+
+    pub(super) fn run_somewhere_within(&self, command: &[&str], limit: Duration) -> Result<String> {
         let mut last = unexpected("no node has power and a network");
         for node in self.nodes().iter().filter(|node| is_reachable(node)) {
-            last = check_on(node, command);
+            last = check_on_within(node, command, limit);
             if last.is_ok() {
                 break;
             }
@@ -192,6 +201,11 @@ impl Lab {
     /// From now on this node stays off when it is fenced.
     pub(crate) fn stays_off_after_fencing(&self, node: &str) -> Result<()> {
         switch::order(&format!("after-fencing {node} stays-off")).map(drop)
+    }
+
+    /// Takes [`Self::stays_off_after_fencing`] back.
+    pub(crate) fn boots_after_fencing(&self, node: &str) -> Result<()> {
+        switch::order(&format!("after-fencing {node} boots")).map(drop)
     }
 
     pub(crate) fn cut(&self, node: &str) -> Result<()> {
@@ -281,22 +295,6 @@ impl Lab {
         self.run_somewhere(&[&ask[..], value].concat()).map(drop)
     }
 
-    /// Changes a cluster property for this scenario only.
-    pub(crate) fn set_property(&self, name: &str, value: &str) -> Result<()> {
-        let ask = ["crm_attribute", "--type", "crm_config", "--name", name];
-        let before = self.run_somewhere(&[&ask[..], &["--query", "--quiet"]].concat())?;
-        self.notes().properties.push((name.to_owned(), before.trim().to_owned()));
-        self.run_somewhere(&[&ask[..], &["--update", value]].concat()).map(drop)
-    }
-
-    pub(super) fn restore_properties(&self) -> Result<()> {
-        let changed = std::mem::take(&mut self.notes().properties);
-        for (name, value) in changed.into_iter().rev() {
-            self.run_somewhere(&["crm_attribute", "--type", "crm_config", "--name", &name, "--update", &value])?;
-        }
-        Ok(())
-    }
-
     /// Settings of PostgreSQL on one node, for this scenario only (reloaded, not restarted).
     pub(crate) fn configure(&self, node: &str, settings: &str) -> Result<()> {
         let script = format!("printf '%s\\n' \"$1\" > {SCENARIO_CONF}");
@@ -342,6 +340,15 @@ impl Lab {
     /// The longest outage that a client of this scenario has seen.
     pub(crate) fn worst_outage(&self) -> Option<Duration> {
         self.notes().outages.iter().max().copied()
+    }
+
+    /// Says something that was measured, in the verdict.
+    pub(crate) fn remark(&self, text: String) {
+        self.notes().remarks.push(text);
+    }
+
+    pub(crate) fn remarks(&self) -> Vec<String> {
+        self.notes().remarks.clone()
     }
 
     pub(super) fn histories(&self) -> Vec<String> {

@@ -54,11 +54,10 @@ impl Lab {
         }
     }
 
-    fn while_stopped(&self, node: &str, act: impl FnOnce(&Self) -> Result<()>) -> Result<()> {
+    /// Does something to the files of a node while the cluster keeps its instance stopped.
+    pub(crate) fn while_stopped(&self, node: &str, act: impl FnOnce(&Self) -> Result<()>) -> Result<()> {
         self.standby_mode(node, true)?;
-        wait::until_true(&format!("stop of the instance on {node}"), STOP_LIMIT, || {
-            Ok(run_on(node, &["pgrep", "-u", "postgres", "-x", "postgres"], COMMAND_LIMIT)?.code != 0)
-        })?;
+        wait::until_true(&format!("stop of the instance on {node}"), STOP_LIMIT, || self.is_free_of_postgres(node))?;
         act(self)?;
         self.standby_mode(node, false)
     }

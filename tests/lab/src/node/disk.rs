@@ -51,13 +51,16 @@ fn copy_tree(from: &Path, to: &Path) -> Result<()> {
 fn empty_data_directory(plan: &Plan, node: &Node) -> Result<()> {
     let image = paths::image(&plan.suite);
     let (user, group) = (user_id(&image, "postgres")?, group_id(&image, "postgres")?);
-    let data = paths::data(&node.name);
-    if data.exists() {
-        fs::remove_dir_all(&data).doing(|| format!("remove {}", data.display()))?;
+    let (volume, data) = (paths::volume(&node.name), paths::data(&node.name));
+    if volume.exists() {
+        fs::remove_dir_all(&volume).doing(|| format!("remove {}", volume.display()))?;
     }
     mounts::make_dir(&data)?;
-    chown(&data, Some(user), Some(group)).doing(|| format!("give {} its owner", data.display()))?;
-    mounts::set_mode(&data, 0o700)
+    for (dir, mode) in [(&volume, 0o755), (&data, 0o700)] {
+        chown(dir, Some(user), Some(group)).doing(|| format!("give {} its owner", dir.display()))?;
+        mounts::set_mode(dir, mode)?;
+    }
+    Ok(())
 }
 
 fn hosts(plan: &Plan) -> String {

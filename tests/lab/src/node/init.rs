@@ -70,8 +70,8 @@ fn build_root(plan: &Plan, node: &Node) -> Result<()> {
     mounts::system(&root)?;
     mounts::bind(&paths::power_socket(), &root.join(paths::SWITCH_IN_NODE.trim_start_matches('/')))?;
     if node.duty == Duty::Cluster {
-        let pgdata = plan.pgdata();
-        mounts::bind(&paths::data(&node.name), &root.join(pgdata.strip_prefix("/").unwrap_or(&pgdata)))?;
+        let volume = plan.volume();
+        mounts::bind(&paths::volume(&node.name), &root.join(volume.strip_prefix("/").unwrap_or(&volume)))?;
     }
     mounts::enter(&root)
 }

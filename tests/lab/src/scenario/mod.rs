@@ -4,24 +4,35 @@ mod agent_killed;
 mod cold_start;
 mod cold_start_after_power_loss_of_all;
 mod crmsh_example;
+mod directory_of_another_cluster;
+mod empty_data_directory;
 mod names_that_are_prefixes;
 mod power_loss_of_a_standbys_node;
+mod power_loss_of_all_after_a_failover;
 mod power_loss_of_the_primarys_node;
 mod power_loss_right_after_promotion;
 mod power_loss_while_a_standby_is_behind;
 mod primary_out_of_connections;
 mod primarys_node_cut_from_the_network;
 mod primarys_node_frozen;
+mod return_by_rewind;
+mod return_of_a_short_primary;
+mod rewind_impossible;
+mod rewind_interrupted_by_power_loss;
+mod rewind_of_a_large_instance;
 mod sigkill_of_a_standbys_processes;
 mod sigkill_of_the_primarys_postmaster;
 mod sigkill_of_the_primarys_processes;
 mod sigstop_of_the_primarys_postmaster;
 mod standby_mode_of_the_primarys_node;
 mod switchover_and_back;
+mod switchover_ten_times_round;
 mod switchover_to_a_lagging_standby;
 mod switchover_with_a_large_dirty_buffer;
 mod two_nodes_with_a_quorum_device;
 mod two_of_three_nodes_lost;
+mod two_primaries_without_fencing;
+mod wal_is_gone;
 mod wal_volume_full;
 mod wrong_application_name;
 
@@ -45,10 +56,12 @@ pub(crate) struct Scenario {
     nodes: Option<&'static [&'static str]>,
     /// The cluster definition it needs, when it is not the usual one.
     example: Option<&'static str>,
+    /// Whether its instances have data checksums.
+    checksums: bool,
 }
 
 const fn scenario(name: &'static str, tell: fn(&Lab) -> Verdict) -> Scenario {
-    Scenario { name, tell, nodes: None, example: None }
+    Scenario { name, tell, nodes: None, example: None, checksums: true }
 }
 
 /// All of them, in the order in which they run. Those that need a cluster of their own come last.
@@ -105,6 +118,35 @@ pub(crate) const ALL: &[Scenario] = &[
     scenario("agent_killed_in_stop", agent_killed::agent_killed_in_stop),
     scenario("agent_killed_in_promote", agent_killed::agent_killed_in_promote),
     scenario("agent_killed_in_demote", agent_killed::agent_killed_in_demote),
+    // Nodes that come back.
+    scenario("return_by_rewind", return_by_rewind::return_by_rewind),
+    scenario("return_by_rewind_three_times", return_by_rewind::return_by_rewind_three_times),
+    scenario("return_of_a_short_primary", return_of_a_short_primary::return_of_a_short_primary),
+    scenario("rewind_interrupted_by_power_loss", rewind_interrupted_by_power_loss::rewind_interrupted_by_power_loss),
+    scenario(
+        "rewind_interrupted_by_power_loss_of_its_source",
+        rewind_interrupted_by_power_loss::rewind_interrupted_by_power_loss_of_its_source,
+    ),
+    scenario("rewind_of_a_large_instance", rewind_of_a_large_instance::rewind_of_a_large_instance),
+    scenario(
+        "power_loss_of_all_after_a_failover",
+        power_loss_of_all_after_a_failover::power_loss_of_all_after_a_failover,
+    ),
+    scenario("two_primaries_without_fencing", two_primaries_without_fencing::two_primaries_without_fencing),
+    scenario("switchover_ten_times_round", switchover_ten_times_round::switchover_ten_times_round),
+    scenario("wal_is_gone", wal_is_gone::wal_is_gone),
+    scenario("wal_is_gone_and_no_clone_is_wanted", wal_is_gone::wal_is_gone_and_no_clone_is_wanted),
+    scenario("empty_data_directory", empty_data_directory::empty_data_directory),
+    scenario("directory_of_another_cluster", directory_of_another_cluster::directory_of_another_cluster),
+    // Instances of their own.
+    Scenario {
+        checksums: false,
+        ..scenario("rewind_impossible_is_refused", rewind_impossible::rewind_impossible_is_refused)
+    },
+    Scenario {
+        checksums: false,
+        ..scenario("rewind_impossible_is_cloned", rewind_impossible::rewind_impossible_is_cloned)
+    },
     // Clusters of their own.
     Scenario {
         nodes: Some(names_that_are_prefixes::NODES),
@@ -164,13 +206,14 @@ fn run_one(scenario: &Scenario, wish: &Wish) -> Result<String> {
     if let Some(example) = scenario.example {
         example.clone_into(&mut wish.example);
     }
+    wish.checksums = scenario.checksums;
     let start = Instant::now();
     let lab = full_strength::reach(&wish)?;
     let prepared = start.elapsed();
     let verdict = catch_unwind(AssertUnwindSafe(|| (scenario.tell)(&lab)))
         .unwrap_or_else(|_| unexpected("the scenario has panicked, see above"));
     match verdict {
-        Ok(()) => Ok(told(prepared, lab.worst_outage())),
+        Ok(()) => Ok(told(prepared, &lab)),
         Err(reason) => {
             let kept = evidence::keep(&lab, scenario.name, &reason.to_string())?;
             unexpected(format!("{reason}\n        evidence: {}", kept.display()))
@@ -178,7 +221,8 @@ fn run_one(scenario: &Scenario, wish: &Wish) -> Result<String> {
     }
 }
 
-fn told(prepared: Duration, outage: Option<Duration>) -> String {
-    let outage = outage.map(|outage| format!(", outage {} ms", outage.as_millis())).unwrap_or_default();
-    format!(", of them {:.1} s to full strength{outage}", prepared.as_secs_f64())
+fn told(prepared: Duration, lab: &Lab) -> String {
+    let outage = lab.worst_outage().map(|outage| format!(", outage {} ms", outage.as_millis())).unwrap_or_default();
+    let remarks: String = lab.remarks().iter().map(|remark| format!("; {remark}")).collect();
+    format!(", of them {:.1} s to full strength{outage}{remarks}", prepared.as_secs_f64())
 }
