@@ -5,6 +5,7 @@ mod election;
 mod monitor;
 mod notify;
 mod promote;
+mod slots;
 mod start;
 mod stop;
 mod validate;

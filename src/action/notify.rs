@@ -20,18 +20,23 @@ impl Agent {
                 notes.undecided_since_ms = None;
                 notes.picked = None;
                 notes.candidate = false;
+                notes.slots.forget_the_cluster();
             }),
             Some((Moment::Pre, Operation::Demote)) => self.checkpoint_before_demotion(),
             // A receiver that was a stranger may be a node now.
-            Some((Moment::Post, Operation::Start)) => self.forget(|notes| notes.ignored.clear()),
+            Some((Moment::Post, Operation::Start)) => self.forget(|notes| {
+                notes.ignored.clear();
+                notes.slots.forget_the_cluster();
+            }),
+            Some((Moment::Post, Operation::Stop)) => self.forget(|notes| notes.slots.forget_the_cluster()),
             Some((Moment::Pre, Operation::Start | Operation::Stop))
-            | Some((Moment::Post, Operation::Stop | Operation::Demote))
+            | Some((Moment::Post, Operation::Demote))
             | None => {}
         }
         Ok(ExitCode::Success)
     }
 
-    fn forget(&self, change: impl FnOnce(&mut Notes)) {
+    pub(super) fn forget(&self, change: impl FnOnce(&mut Notes)) {
         let path = self.notes_path();
         let before = Notes::load(&path);
         let mut notes = before.clone();

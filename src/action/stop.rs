@@ -15,12 +15,15 @@ pub(super) type Leaving = (Position, Running);
 
 impl Agent {
     pub(super) fn stop(&self) -> Outcome {
+        let withdrawing = self.begin_withdrawing_hold();
         if !self.instance.is_running() {
+            self.finish_withdrawing_hold(withdrawing);
             return Ok(ExitCode::Success);
         }
         let ending = self.instance.end(budget(self.deadline.remaining()));
         let ending = ending.map_err(|e| Failure::generic(e.to_string()))?;
         finish_leaving(self.leave_position(ending));
+        self.finish_withdrawing_hold(withdrawing);
         Ok(ExitCode::Success)
     }
 

@@ -87,8 +87,8 @@ impl Agent {
 
     fn complaints_of_parameters(&self) -> Vec<Failure> {
         let parameters = &self.request.parameters;
-        let results = [parameters.pgport().err(), parameters.maxlag().err(), parameters.election_timeout().err()];
-        results.into_iter().flatten().collect()
+        let numbers = [parameters.pgport().err(), parameters.maxlag().err(), parameters.election_timeout().err()];
+        numbers.into_iter().chain([parameters.slots().err()]).flatten().collect()
     }
 
     fn complaint_of_owner(&self) -> Option<Failure> {

@@ -12,7 +12,9 @@ mod session;
 mod settings;
 mod shutdown;
 mod signal_file;
+mod slots;
 mod standbys;
+mod volume;
 mod words;
 
 use std::path::{Path, PathBuf};
@@ -25,6 +27,7 @@ pub use session::{Session, SqlError};
 pub use settings::SettingsError;
 pub use shutdown::{EndError, Ending};
 pub use signal_file::SignalFileError;
+pub use slots::SlotFacts;
 pub use standbys::Receiver;
 
 use crate::ocf::{Failure, Parameters};

@@ -5,6 +5,17 @@ use std::time::Duration;
 
 use super::{Environment, ExitCode, Failure};
 
+/// Whether the agent keeps replication slots, the parameter `slots`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UseSlots {
+    /// Where `max_slot_wal_keep_size` bounds what a slot can retain.
+    Auto,
+    /// Everywhere.
+    Yes,
+    /// Nowhere.
+    No,
+}
+
 /// The parameters with their defaults. Those that could be malformed are kept as text and read where
 /// they are needed, so that a slip in one of them cannot stop an action that does not need it.
 #[derive(Clone, Debug)]
@@ -30,6 +41,7 @@ pub struct Parameters {
     pgport: String,
     maxlag: String,
     election_timeout: String,
+    slots: String,
 }
 
 impl Parameters {
@@ -49,6 +61,8 @@ impl Parameters {
     pub const PGDATABASE: &str = "postgres";
     /// Default of `election_timeout`.
     pub const ELECTION_TIMEOUT: &str = "60";
+    /// Default of `slots`.
+    pub const SLOTS: &str = "auto";
 
     pub(super) fn read(environment: &Environment) -> Self {
         let get = |name: &str| environment.get(&format!("OCF_RESKEY_{name}"));
@@ -66,6 +80,7 @@ impl Parameters {
             pgport: or("pgport", Self::PGPORT),
             maxlag: or("maxlag", Self::MAXLAG),
             election_timeout: or("election_timeout", Self::ELECTION_TIMEOUT),
+            slots: or("slots", Self::SLOTS),
             system_user,
         }
     }
@@ -106,6 +121,19 @@ impl Parameters {
         let seconds = seconds.ok_or_else(|| malformed("election_timeout", &self.election_timeout, expected))?;
         Ok(Duration::from_secs(seconds.into()))
     }
+
+    /// Whether the agent keeps replication slots.
+    ///
+    /// # Errors
+    /// When the text is none of the three words.
+    pub fn slots(&self) -> Result<UseSlots, Failure> {
+        match self.slots.as_str() {
+            "auto" => Ok(UseSlots::Auto),
+            "yes" => Ok(UseSlots::Yes),
+            "no" => Ok(UseSlots::No),
+            other => Err(malformed("slots", other, "auto, yes or no")),
+        }
+    }
 }
 
 fn malformed(name: &str, value: &str, expected: &str) -> Failure {
@@ -126,6 +154,17 @@ mod tests {
         assert_eq!(parameters.pgport(), Ok(5432));
         assert_eq!(parameters.maxlag(), Ok(None));
         assert_eq!(parameters.election_timeout(), Ok(Duration::from_secs(60)));
+        assert_eq!(parameters.slots(), Ok(UseSlots::Auto));
+    }
+
+    #[test]
+    fn slots_is_one_of_three_words() {
+        let slots = |text| Parameters::read(&Environment::from([("OCF_RESKEY_slots", text)])).slots();
+        assert_eq!(slots("yes"), Ok(UseSlots::Yes));
+        assert_eq!(slots("no"), Ok(UseSlots::No));
+        for text in ["Yes", "true", "1", "automatic"] {
+            assert!(slots(text).unwrap_err().to_string().contains("auto, yes or no"), "{text}");
+        }
     }
 
     #[test]

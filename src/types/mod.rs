@@ -3,9 +3,11 @@
 mod lsn;
 mod node;
 mod score;
+mod slot;
 mod state;
 
 pub use lsn::{Lsn, ParsePositionError, Position, Timeline};
 pub use node::{NodeName, ParseNodeNameError};
 pub use score::Score;
+pub use slot::SlotName;
 pub use state::{Role, State};
