@@ -15,7 +15,7 @@ use crate::instance::{Session, SlotFacts, SqlError};
 use crate::ocf::Failure;
 use crate::policy::hold::{Hold, hold, is_away};
 use crate::policy::primary_slot;
-use crate::policy::slots::{Look, View, is_used, own_slots, plan};
+use crate::policy::slots::{Look, Members, Step, View, is_used, own_slots, plan};
 use crate::sys::{Deadline, Notes, Running, SlotNotes, since_boot};
 use crate::types::{Lsn, NodeName, Role, SlotName};
 
@@ -30,6 +30,14 @@ const REMEMBERED: Duration = Duration::from_secs(600);
 
 static NOBODY: BTreeMap<NodeName, Lsn> = BTreeMap::new();
 static NOTHING: BTreeMap<SlotName, Duration> = BTreeMap::new();
+
+/// What an order has left of the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Connection {
+    Usable,
+    /// Its last query may not be answered yet.
+    Spent,
+}
 
 /// One look after the slots, with what the next one is to know.
 struct Keeper<'a> {
@@ -93,6 +101,8 @@ impl Keeper<'_> {
         if role == Role::Standby || !used {
             self.publish(None);
         }
+        self.notes.written_name =
+            self.notes.written_name.take().filter(|(_, was)| *was == self.facts.primary_slot_name);
         match role {
             Role::Primary if used => self.keep_on_primary(),
             Role::Standby if used => self.keep_on_standby(),
@@ -101,25 +111,39 @@ impl Keeper<'_> {
     }
 
     fn keep_on_primary(&mut self) -> Result<(), SqlError> {
-        let somebody_is_away = own_slots(&self.facts.slots).iter().any(|own| own.slot.user.is_none());
-        let flushed = if somebody_is_away { self.flushed()? } else { BTreeMap::new() };
+        let somebody_is_away = self.somebody_is_away();
+        let mut flushed = if somebody_is_away { self.flushed()? } else { BTreeMap::new() };
         let members = self.members(somebody_is_away);
         let left_for = self.left_for(members.as_ref());
-        let before: Option<Hold> = self.notes.published.as_deref().and_then(|text| text.parse().ok());
         let (volume, gave_up) = (self.volume(), self.gave_up());
-        let view = View {
-            members: members.as_ref(),
-            flushed: &flushed,
-            left_for: &left_for,
-            volume,
-            gave_up,
-            ..self.view(Role::Primary)
-        };
-        let (steps, word) = (plan(&view), hold(&view, &before.unwrap_or_default()));
-        if members.is_some() {
-            self.publish(Some(word.to_string()));
+        let (members, left) = (members.as_ref(), &left_for);
+        let view = View { members, flushed: &flushed, left_for: left, volume, gave_up, ..self.view(Role::Primary) };
+        let steps = plan(&view);
+        let makes_some = steps.iter().any(|step| matches!(step, Step::Create(_)));
+        if self.take(steps)? == Connection::Spent {
+            return Ok(());
         }
-        self.take(steps)
+        if makes_some && let Some(facts) = self.session.slots(self.deadline)? {
+            self.facts = facts;
+            flushed = self.flushed()?;
+        }
+        self.tell_standbys(members, &flushed);
+        Ok(())
+    }
+
+    /// Whether some slot is not in use: its node is away, or streams without it.
+    fn somebody_is_away(&self) -> bool {
+        own_slots(&self.facts.slots).iter().any(|own| own.slot.user.is_none())
+    }
+
+    /// A standby asks for its slot only when it is told that the slot is there.
+    fn tell_standbys(&mut self, members: Option<&Members>, flushed: &BTreeMap<NodeName, Lsn>) {
+        if members.is_some() {
+            let before: Option<Hold> = self.notes.published.as_deref().and_then(|text| text.parse().ok());
+            let view = View { members, flushed, ..self.view(Role::Primary) };
+            let word = hold(&view, &before.unwrap_or_default()).to_string();
+            self.publish(Some(word));
+        }
     }
 
     fn keep_on_standby(&mut self) -> Result<(), SqlError> {
@@ -139,7 +163,7 @@ impl Keeper<'_> {
         let view =
             View { members: members.as_ref(), left_for: &left_for, look, volume, gave_up, ..self.view(Role::Standby) };
         let steps = plan(&view);
-        self.take(steps)
+        self.take(steps).map(drop)
     }
 
     /// Slots are not used (any more).
@@ -148,7 +172,7 @@ impl Keeper<'_> {
             self.keep_name(false, Duration::ZERO, None)?;
         }
         let steps = plan(&View { used: false, ..self.view(role) });
-        self.take(steps)
+        self.take(steps).map(drop)
     }
 
     /// What the server tells, without what has to be asked for elsewhere.
@@ -174,10 +198,7 @@ impl Keeper<'_> {
     /// on the server's command line) is not written again.
     fn keep_name(&mut self, used: bool, unfed_for: Duration, provided: Option<bool>) -> Result<(), SqlError> {
         let slot = SlotName::of(&self.own);
-        if self.notes.written_name.as_ref() == Some(&self.facts.primary_slot_name) {
-            self.notes.written_name = None;
-        }
-        let written = self.notes.written_name.clone();
+        let written = self.notes.written_name.clone().map(|(name, _)| name);
         let value = written.filter(|name| !used && !name.is_empty()).unwrap_or(self.facts.primary_slot_name.clone());
         let view = primary_slot::View { value: &value, own: &slot, used, unfed_for };
         let wish = match primary_slot::next(&view, provided) {

@@ -22,7 +22,7 @@ const QUERY: &str = "select current_setting('server_version_num'), current_setti
      from (select 1) as one left join pg_replication_slots as slot on true";
 
 /// How long a slot is waited for whose process was just ended.
-const RELEASE: Duration = Duration::from_secs(1);
+const RELEASE: Duration = Duration::from_secs(2);
 
 /// What the server tells about slots.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,15 +82,18 @@ impl Session {
         self.query(&sql, deadline).map(drop)
     }
 
-    /// Ends the process that uses a slot, then removes the slot. False when it is used again.
+    /// Ends the process that uses a slot, then removes the slot. False when it is still or again in use.
+    ///
+    /// A sender whose standby takes nothing (frozen, or cut off) is told more than once: at the first time it tries to
+    /// send its last words, and waits for that (seen, 15).
     ///
     /// # Errors
     /// When the server refuses or does not answer.
     pub fn take_slot_from(&self, user: i32, name: &SlotName, deadline: Deadline) -> Result<bool, SqlError> {
         let sql = format!("select pg_terminate_backend(active_pid) {} and active_pid = {user}", from_slot(name));
-        self.query(&sql, deadline)?;
-        let (patience, mut pace) = (deadline.at_most(RELEASE), Pace::up_to(Duration::from_millis(20)));
+        let (patience, mut pace) = (deadline.at_most(RELEASE), Pace::up_to(Duration::from_millis(200)));
         loop {
+            self.query(&sql, deadline)?;
             match self.drop_slot(name, deadline) {
                 Ok(true) => return Ok(true),
                 // Still or again in use: between the look and the order, that is an error of the server's.

@@ -168,6 +168,23 @@ pub fn is_used(wish: UseSlots, version: u32, bounded: bool) -> bool {
     }
 }
 
+/// What an administrator may want to know before the first start. It is no complaint.
+#[must_use]
+pub fn advice(wish: UseSlots, version: u32, bounded: bool) -> Option<String> {
+    let unbounded = if version < BOUNDED_FROM {
+        format!("PostgreSQL {version} has no max_slot_wal_keep_size to bound what a replication slot retains")
+    } else {
+        "max_slot_wal_keep_size is -1, so nothing bounds what a replication slot retains".to_owned()
+    };
+    match wish {
+        UseSlots::No => None,
+        UseSlots::Auto | UseSlots::Yes if version >= BOUNDED_FROM && bounded => None,
+        UseSlots::Auto if version < BOUNDED_FROM => Some(format!("{unbounded}: slots=auto keeps none; slots=yes does")),
+        UseSlots::Auto => Some(format!("{unbounded}: slots=auto keeps none; set a size, or slots=yes")),
+        UseSlots::Yes => Some(format!("{unbounded}: one is given up when the volume of pg_wal is nearly full")),
+    }
+}
+
 /// The slots that belong to the agent.
 #[must_use]
 pub fn own_slots(slots: &[Slot]) -> Vec<OwnSlot<'_>> {
@@ -410,6 +427,17 @@ mod tests {
         ] {
             assert_eq!(is_used(wish, version, bounded), used, "{wish:?} {version} {bounded}");
         }
+    }
+
+    #[test]
+    fn where_nothing_bounds_a_slot_the_administrator_is_told() {
+        let told = |wish, version, bounded| advice(wish, version, bounded).unwrap_or_default();
+        assert!(told(UseSlots::Auto, 15, false).contains("max_slot_wal_keep_size is -1"));
+        assert!(told(UseSlots::Auto, 12, false).contains("slots=yes"));
+        assert!(told(UseSlots::Yes, 12, false).contains("given up"));
+        assert_eq!(told(UseSlots::Auto, 13, true), "");
+        assert_eq!(told(UseSlots::Yes, 13, true), "");
+        assert_eq!(told(UseSlots::No, 13, false), "");
     }
 
     #[test]

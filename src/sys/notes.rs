@@ -53,8 +53,8 @@ pub struct SlotNotes {
     pub look_failed_ms: Option<u64>,
     /// Since when no WAL receiver is streaming.
     pub unfed_since_ms: Option<u64>,
-    /// A value of `primary_slot_name` that was written and is not in effect.
-    pub written_name: Option<String>,
+    /// A value of `primary_slot_name` that was written, and the one that was in effect then and still is.
+    pub written_name: Option<(String, String)>,
     /// What could not be done, with the time of the last try.
     pub refused: BTreeMap<String, u64>,
     /// When a slot was given up for want of disk space.

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::{Keeper, now_ms, tell_of_cluster, tell_once};
+use super::{Connection, Keeper, now_ms, tell_of_cluster, tell_once};
 use crate::instance::SqlError;
-use crate::policy::slots::Step;
+use crate::policy::slots::{BOUNDED_FROM, Step};
 use crate::sys::Deadline;
 use crate::types::SlotName;
 
@@ -16,11 +16,14 @@ const PUBLISH: &str = "publish what the standbys need to know about slots";
 impl Keeper<'_> {
     /// Takes the steps. One that the server refuses does not keep the others from being taken; any other failure does,
     /// because the connection is of no use then.
-    pub(super) fn take(&mut self, steps: Vec<Step>) -> Result<(), SqlError> {
+    pub(super) fn take(&mut self, steps: Vec<Step>) -> Result<Connection, SqlError> {
+        let mut connection = Connection::Usable;
         for step in steps {
             let what = step.to_string();
-            let is_urgent = matches!(step, Step::GiveUp { .. });
-            if !is_urgent && self.failed_lately(&what) {
+            let is_last = matches!(step, Step::GiveUp { .. });
+            if is_last {
+                connection = Connection::Spent;
+            } else if self.failed_lately(&what) {
                 continue;
             }
             match self.order(&step) {
@@ -31,23 +34,23 @@ impl Keeper<'_> {
                 Err(error) => return Err(error),
             }
         }
-        Ok(())
+        Ok(connection)
     }
 
     fn order(&mut self, step: &Step) -> Result<(), SqlError> {
         match step {
             Step::Create(name) => {
                 self.session.create_slot(name, self.deadline)?;
-                log::info!("made the replication slot {name}");
+                log::info!("{step}");
             }
             Step::Drop(name, _) => {
                 if self.session.drop_slot(name, self.deadline)? {
-                    log::info!("{}: done", step);
+                    log::info!("{step}");
                 }
             }
             Step::Advance(name, to) => {
                 self.session.advance_slot(name, *to, self.deadline)?;
-                log::debug!("moved the replication slot {name} to {to}");
+                log::debug!("{step} to {to}");
             }
             Step::GiveUp { name, user, retained, free } => self.give_up(name, *user, *retained, *free)?,
         }
@@ -82,17 +85,15 @@ impl Keeper<'_> {
             Some(name) => format!("set primary_slot_name to {name}"),
             None => format!("take primary_slot_name '{}' back", self.facts.primary_slot_name),
         };
-        if self.notes.written_name.as_ref() == Some(&value) || self.failed_lately(&what) {
+        if self.notes.written_name.as_ref().is_some_and(|(name, _)| *name == value) || self.failed_lately(&what) {
             return Ok(());
         }
         match self.session.set_primary_slot(name, self.facts.version, self.deadline) {
             Ok(()) => {
-                log::info!(
-                    "{what}: done{}",
-                    if self.facts.version < 13 { ", in effect from the next start on" } else { "" }
-                );
+                let when = if self.facts.version < BOUNDED_FROM { ", in effect from the next start on" } else { "" };
+                log::info!("{what}{when}");
                 self.notes.refused.remove(&what);
-                self.notes.written_name = Some(value);
+                self.notes.written_name = Some((value, self.facts.primary_slot_name.clone()));
                 Ok(())
             }
             Err(SqlError::Refused(words)) => {
