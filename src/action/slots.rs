@@ -15,12 +15,15 @@ use crate::instance::{Session, SlotFacts, SqlError};
 use crate::ocf::Failure;
 use crate::policy::hold::{Hold, hold, is_away};
 use crate::policy::primary_slot;
-use crate::policy::slots::{Look, Members, Step, View, is_used, own_slots, plan};
+use crate::policy::slots::{Look, Members, Step, View, Volume, is_used, own_slots, plan};
 use crate::sys::{Deadline, Notes, Running, SlotNotes, since_boot};
 use crate::types::{Lsn, NodeName, Role, SlotName};
 
 /// The share of a monitor that slots may take.
-const TIME: Duration = Duration::from_secs(4);
+const TIME: Duration = Duration::from_secs(5);
+
+/// The longest that one question to the cluster may take: what it would tell can wait for another monitor.
+const QUESTION: Duration = Duration::from_secs(1);
 
 /// How long after a failure the same is not tried again.
 const RETRY: Duration = Duration::from_secs(120);
@@ -30,6 +33,13 @@ const REMEMBERED: Duration = Duration::from_secs(600);
 
 static NOBODY: BTreeMap<NodeName, Lsn> = BTreeMap::new();
 static NOTHING: BTreeMap<SlotName, Duration> = BTreeMap::new();
+
+/// What the server does not tell.
+struct Surroundings {
+    members: Option<Members>,
+    left_for: BTreeMap<SlotName, Duration>,
+    volume: Option<Volume>,
+}
 
 /// What an order has left of the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,12 +123,8 @@ impl Keeper<'_> {
     fn keep_on_primary(&mut self) -> Result<(), SqlError> {
         let somebody_is_away = self.somebody_is_away();
         let mut flushed = if somebody_is_away { self.flushed()? } else { BTreeMap::new() };
-        let members = self.members(somebody_is_away);
-        let left_for = self.left_for(members.as_ref());
-        let (volume, gave_up) = (self.volume(), self.gave_up());
-        let (members, left) = (members.as_ref(), &left_for);
-        let view = View { members, flushed: &flushed, left_for: left, volume, gave_up, ..self.view(Role::Primary) };
-        let steps = plan(&view);
+        let around = self.surroundings(somebody_is_away);
+        let steps = plan(&View { flushed: &flushed, ..self.view_in(&around, Role::Primary) });
         let makes_some = steps.iter().any(|step| matches!(step, Step::Create(_)));
         if self.take(steps)? == Connection::Spent {
             return Ok(());
@@ -127,7 +133,7 @@ impl Keeper<'_> {
             self.facts = facts;
             flushed = self.flushed()?;
         }
-        self.tell_standbys(members, &flushed);
+        self.tell_standbys(&around, &flushed);
         Ok(())
     }
 
@@ -137,10 +143,10 @@ impl Keeper<'_> {
     }
 
     /// A standby asks for its slot only when it is told that the slot is there.
-    fn tell_standbys(&mut self, members: Option<&Members>, flushed: &BTreeMap<NodeName, Lsn>) {
-        if members.is_some() {
+    fn tell_standbys(&mut self, around: &Surroundings, flushed: &BTreeMap<NodeName, Lsn>) {
+        if around.members.is_some() {
             let before: Option<Hold> = self.notes.published.as_deref().and_then(|text| text.parse().ok());
-            let view = View { members, flushed, ..self.view(Role::Primary) };
+            let view = View { flushed, ..self.view_in(around, Role::Primary) };
             let word = hold(&view, &before.unwrap_or_default()).to_string();
             self.publish(Some(word));
         }
@@ -155,14 +161,10 @@ impl Keeper<'_> {
         let word = word.flatten();
         let is_away = |name| word.as_ref().is_some_and(|word| is_away(name, word));
         let somebody_is_away = own_slots(&self.facts.slots).iter().any(|own| is_away(&own.name));
-        let members = self.members(somebody_is_away);
-        let left_for = self.left_for(members.as_ref());
+        let around = self.surroundings(somebody_is_away);
         let look = word.as_ref().zip(replayed_before);
         let look = look.map(|(hold, replayed_before)| Look { hold, replayed_before });
-        let (volume, gave_up) = (self.volume(), self.gave_up());
-        let view =
-            View { members: members.as_ref(), left_for: &left_for, look, volume, gave_up, ..self.view(Role::Standby) };
-        let steps = plan(&view);
+        let steps = plan(&View { look, ..self.view_in(&around, Role::Standby) });
         self.take(steps).map(drop)
     }
 
@@ -191,6 +193,16 @@ impl Keeper<'_> {
             left_for: &NOTHING,
             look: None,
             gave_up: None,
+        }
+    }
+
+    fn view_in<'b>(&'b self, around: &'b Surroundings, role: Role) -> View<'b> {
+        View {
+            members: around.members.as_ref(),
+            left_for: &around.left_for,
+            volume: around.volume,
+            gave_up: self.notes.gave_up_ms.map(time_since),
+            ..self.view(role)
         }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::{Keeper, RETRY, now_ms, tell_of_cluster, tell_once, time_since};
+use super::{Keeper, QUESTION, RETRY, Surroundings, now_ms, tell_of_cluster, tell_once, time_since};
 use crate::cluster::ClusterError;
 use crate::instance::{Receiver, SqlError};
 use crate::policy::hold::Hold;
@@ -34,9 +34,15 @@ impl Keeper<'_> {
         Ok(standbys.filter_map(|receiver| Some((receiver.name.parse().ok()?, receiver.flushed?))).collect())
     }
 
+    pub(super) fn surroundings(&mut self, somebody_is_away: bool) -> Surroundings {
+        let members = self.members(somebody_is_away);
+        let left_for = self.left_for(members.as_ref());
+        Surroundings { members, left_for, volume: self.volume() }
+    }
+
     /// The nodes of the cluster: asked for when nothing is known, after a notification that something has changed, and
     /// now and then while a slot's node is away, which may have left for good. `None` when nothing is known.
-    pub(super) fn members(&mut self, somebody_is_away: bool) -> Option<Members> {
+    fn members(&mut self, somebody_is_away: bool) -> Option<Members> {
         let may_have_left = somebody_is_away || !self.notes.left.is_empty();
         let due = self.notes.nodes_asked_ms.is_none_or(|asked| may_have_left && time_since(asked) >= NODES);
         if due && !self.failed_lately(READ_NODES) {
@@ -53,11 +59,11 @@ impl Keeper<'_> {
     /// Every instance that was started has a promotion score, were it minus infinity.
     fn ask_for_members(&self) -> Result<Members, ClusterError> {
         let cluster = &self.agent.cluster;
-        let nodes: BTreeSet<_> = cluster.nodes(self.deadline)?.into_iter().collect();
+        let nodes: BTreeSet<_> = cluster.nodes(self.deadline.at_most(QUESTION))?.into_iter().collect();
         if !nodes.contains(&self.own) {
             return Err(ClusterError::Output("crm_node -l"));
         }
-        Ok(Members { nodes, instances: cluster.scores(self.deadline)?.into_keys().collect() })
+        Ok(Members { nodes, instances: cluster.scores(self.deadline.at_most(QUESTION))?.into_keys().collect() })
     }
 
     fn note(&mut self, members: &Members) {
@@ -69,7 +75,7 @@ impl Keeper<'_> {
     }
 
     /// How long the cluster has not known the nodes of some slots. It is noted.
-    pub(super) fn left_for(&mut self, members: Option<&Members>) -> BTreeMap<SlotName, Duration> {
+    fn left_for(&mut self, members: Option<&Members>) -> BTreeMap<SlotName, Duration> {
         let Some(members) = members else { return BTreeMap::new() };
         let left = left_behind(&self.facts.slots, members, &self.own);
         let since = |name: &SlotName| self.notes.left.get(name.as_str()).copied().unwrap_or_else(now_ms);
@@ -79,16 +85,12 @@ impl Keeper<'_> {
     }
 
     /// The volume of the WAL, where no setting bounds what a slot retains.
-    pub(super) fn volume(&mut self) -> Option<Volume> {
+    fn volume(&mut self) -> Option<Volume> {
         if self.facts.bounded {
             return None;
         }
         let found = self.agent.instance.wal_volume();
         found.map_err(|cause| tell_once(&mut self.notes, "look at the volume of pg_wal", &cause.to_string())).ok()
-    }
-
-    pub(super) fn gave_up(&self) -> Option<Duration> {
-        self.notes.gave_up_ms.map(time_since)
     }
 
     /// How long no WAL receiver has been streaming. It is noted.
@@ -119,7 +121,7 @@ impl Keeper<'_> {
         if !(for_slots || for_name) || self.failed_lately(READ_WORD) {
             return None;
         }
-        let word = self.agent.cluster.hold(self.deadline);
+        let word = self.agent.cluster.hold(self.deadline.at_most(QUESTION));
         let word = word.map_err(|error| tell_of_cluster(&mut self.notes, READ_WORD, &error)).ok()?;
         self.notes.refused.remove(READ_WORD);
         if for_name {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Connection, Keeper, now_ms, tell_of_cluster, tell_once};
+use super::{Connection, Keeper, QUESTION, now_ms, tell_of_cluster, tell_once};
 use crate::instance::SqlError;
 use crate::policy::slots::{BOUNDED_FROM, Step};
 use crate::sys::Deadline;
@@ -110,7 +110,7 @@ impl Keeper<'_> {
         if self.notes.published == word || self.failed_lately(PUBLISH) {
             return;
         }
-        let deadline = self.deadline.at_most(Duration::from_secs(2));
+        let deadline = self.deadline.at_most(QUESTION);
         let published = self.agent.cluster.begin_publishing_hold(word.as_deref());
         let published = published.and_then(|running| finish(running, deadline));
         match published {
