@@ -35,6 +35,7 @@ impl Agent {
     }
 
     fn gone(&self) -> Outcome {
+        self.finish_withdrawing_hold(self.begin_withdrawing_hold());
         let own = self.own_name()?;
         let stop_planned = self.request.notification.stop.as_ref().map(|nodes| nodes.contains(&own));
         if gone_counts_as_demoted(stop_planned) {
@@ -49,6 +50,7 @@ impl Agent {
 
     /// Most of the time is for the shutdown; the start that follows needs some of it, too.
     fn restart_as_standby(&self) -> Outcome {
+        let withdrawing = self.begin_withdrawing_hold();
         let time = self.deadline.remaining() * 6 / 10;
         let ending = self.instance.end(budget(time)).map_err(|e| Failure::generic(e.to_string()))?;
         if ending == Ending::Forced {
@@ -58,6 +60,7 @@ impl Agent {
         self.withdraw();
         self.become_standby(Check::Nothing)?;
         finish_leaving(left);
+        self.finish_withdrawing_hold(withdrawing);
         Ok(ExitCode::Success)
     }
 }

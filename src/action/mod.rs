@@ -7,6 +7,7 @@ mod notify;
 mod promote;
 mod record;
 mod rejoin;
+mod slots;
 mod start;
 mod state;
 mod stop;

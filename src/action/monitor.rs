@@ -52,6 +52,11 @@ impl Agent {
                 }
                 (Role::Primary, None) => {}
             }
+            if let Some(session) = session {
+                self.keep_slots(role, session);
+            }
+        } else {
+            self.forget_what_was_published();
         }
         match role {
             Role::Primary => ExitCode::RunningPromoted,

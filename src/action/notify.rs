@@ -20,13 +20,17 @@ impl Agent {
                 notes.undecided_since_ms = None;
                 notes.picked = None;
                 notes.candidate = false;
+                notes.slots.forget_the_cluster();
             }),
             Some((Moment::Pre, Operation::Demote)) => self.checkpoint_before_demotion(),
             // A receiver that was a stranger may be a node now.
-            Some((Moment::Post, Operation::Start)) => self.forget(|notes| notes.ignored.clear()),
+            Some((Moment::Post, Operation::Start)) => self.forget(|notes| {
+                notes.ignored.clear();
+                notes.slots.forget_the_cluster();
+            }),
+            Some((Moment::Post, Operation::Stop)) => self.forget(|notes| notes.slots.forget_the_cluster()),
             Some((Moment::Pre, Operation::Start)) => self.checkpoint_before_a_rewind(),
-            Some((Moment::Pre, Operation::Stop)) | Some((Moment::Post, Operation::Stop | Operation::Demote)) | None => {
-            }
+            Some((Moment::Pre, Operation::Stop) | (Moment::Post, Operation::Demote)) | None => {}
         }
         Ok(ExitCode::Success)
     }

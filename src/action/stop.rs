@@ -16,8 +16,10 @@ pub(super) type Leaving = (Position, Running);
 impl Agent {
     pub(super) fn stop(&self) -> Outcome {
         self.instance.end_worker(self.deadline)?;
+        let withdrawing = self.begin_withdrawing_hold();
         if !self.instance.is_running() {
             self.withdraw();
+            self.finish_withdrawing_hold(withdrawing);
             return Ok(ExitCode::Success);
         }
         let ending = self.instance.end(budget(self.deadline.remaining()));
@@ -25,6 +27,7 @@ impl Agent {
         let left = self.leave_position(ending);
         self.withdraw();
         finish_leaving(left);
+        self.finish_withdrawing_hold(withdrawing);
         Ok(ExitCode::Success)
     }
 

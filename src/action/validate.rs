@@ -4,10 +4,11 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use super::{Agent, Outcome};
+use super::{Agent, Outcome, print};
 use crate::instance::Session;
 use crate::ocf::{ExitCode, Failure};
 use crate::policy::settings::{NEEDED_TO_SERVE, NEEDED_TO_START, OLDEST_VERSION, Settings, complaints};
+use crate::policy::slots::{BOUNDED_FROM, advice};
 use crate::policy::stop::budget;
 
 impl Agent {
@@ -24,7 +25,24 @@ impl Agent {
         for failure in &failures {
             log::error!("{failure}");
         }
+        if failures.is_empty() {
+            self.advise_on_slots();
+        }
         all_in_one(&failures).map(|()| ExitCode::Success)
+    }
+
+    /// What is no failure but good to know: on standard output, which the cluster's shells show, and in the log.
+    fn advise_on_slots(&self) {
+        let (Ok(wish), Ok(version)) = (self.request.parameters.slots(), self.instance.version().parse()) else {
+            return;
+        };
+        let bound = || self.instance.settings(&["max_slot_wal_keep_size"], self.deadline).ok();
+        let unbounded = |settings: Settings| settings.values().any(|size| size == "-1");
+        let bounded = version >= BOUNDED_FROM && bound().is_some_and(|settings| !unbounded(settings));
+        if let Some(text) = advice(wish, version, bounded) {
+            log::info!("{text}");
+            let _ = print(&format!("{text}\n"));
+        }
     }
 
     /// What `start` refuses before it starts the server.
@@ -88,8 +106,8 @@ impl Agent {
     fn complaints_of_parameters(&self) -> Vec<Failure> {
         let parameters = &self.request.parameters;
         let numbers = [parameters.pgport().err(), parameters.maxlag().err(), parameters.election_timeout().err()];
-        let rejoin = [parameters.rejoin().err(), parameters.keep_aside().err()];
-        numbers.into_iter().chain(rejoin).flatten().collect()
+        let words = [parameters.rejoin().err(), parameters.keep_aside().err(), parameters.slots().err()];
+        numbers.into_iter().chain(words).flatten().collect()
     }
 
     fn complaint_of_owner(&self) -> Option<Failure> {

@@ -1,6 +1,7 @@
 //! Pacemaker: nodes, attributes, scores, votes. It knows nothing of PostgreSQL.
 
 mod attributes;
+mod hold;
 mod members;
 mod record;
 mod scores;

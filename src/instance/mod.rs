@@ -16,7 +16,9 @@ mod session;
 mod settings;
 mod shutdown;
 mod signal_file;
+mod slots;
 mod standbys;
+mod volume;
 mod wal;
 mod words;
 
@@ -32,6 +34,7 @@ pub use session::{Session, SqlError};
 pub use settings::SettingsError;
 pub use shutdown::{EndError, Ending};
 pub use signal_file::SignalFileError;
+pub use slots::SlotFacts;
 pub use standbys::{Receiver, Sending};
 pub use wal::WalError;
 

@@ -6,6 +6,17 @@ use std::time::Duration;
 use super::{Environment, ExitCode, Failure};
 use crate::policy::rejoin::Rejoin;
 
+/// Whether the agent keeps replication slots, the parameter `slots`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UseSlots {
+    /// Where `max_slot_wal_keep_size` bounds what a slot can retain.
+    Auto,
+    /// Everywhere.
+    Yes,
+    /// Nowhere.
+    No,
+}
+
 /// The parameters with their defaults. Those that could be malformed are kept as text and read where
 /// they are needed, so that a slip in one of them cannot stop an action that does not need it.
 #[derive(Clone, Debug)]
@@ -33,6 +44,7 @@ pub struct Parameters {
     election_timeout: String,
     rejoin: String,
     keep_aside: String,
+    slots: String,
 }
 
 impl Parameters {
@@ -56,6 +68,8 @@ impl Parameters {
     pub const REJOIN: &str = "rewind";
     /// Default of `keep_aside`.
     pub const KEEP_ASIDE: &str = "3";
+    /// Default of `slots`.
+    pub const SLOTS: &str = "auto";
 
     pub(super) fn read(environment: &Environment) -> Self {
         let get = |name: &str| environment.get(&format!("OCF_RESKEY_{name}"));
@@ -75,6 +89,7 @@ impl Parameters {
             election_timeout: or("election_timeout", Self::ELECTION_TIMEOUT),
             rejoin: or("rejoin", Self::REJOIN),
             keep_aside: or("keep_aside", Self::KEEP_ASIDE),
+            slots: or("slots", Self::SLOTS),
             system_user,
         }
     }
@@ -154,6 +169,19 @@ impl Parameters {
         let number = self.keep_aside.parse().ok().filter(|number| *number > 0);
         number.ok_or_else(|| malformed("keep_aside", &self.keep_aside, "a number of directories, at least 1"))
     }
+
+    /// Whether the agent keeps replication slots.
+    ///
+    /// # Errors
+    /// When the text is none of the three words.
+    pub fn slots(&self) -> Result<UseSlots, Failure> {
+        match self.slots.as_str() {
+            "auto" => Ok(UseSlots::Auto),
+            "yes" => Ok(UseSlots::Yes),
+            "no" => Ok(UseSlots::No),
+            other => Err(malformed("slots", other, "auto, yes or no")),
+        }
+    }
 }
 
 fn malformed(name: &str, value: &str, expected: &str) -> Failure {
@@ -174,6 +202,7 @@ mod tests {
         assert_eq!(parameters.pgport(), Ok(5432));
         assert_eq!(parameters.maxlag(), Ok(None));
         assert_eq!(parameters.election_timeout(), Ok(Duration::from_secs(60)));
+        assert_eq!(parameters.slots(), Ok(UseSlots::Auto));
         assert_eq!((parameters.rejoin(), parameters.keep_aside()), (Ok(Rejoin::Rewind), Ok(3)));
     }
 
@@ -183,6 +212,16 @@ mod tests {
             Parameters::read(&Environment::from([("OCF_RESKEY_rejoin", "Clone"), ("OCF_RESKEY_keep_aside", "0")]));
         let reasons = [parameters.rejoin().unwrap_err().to_string(), parameters.keep_aside().unwrap_err().to_string()];
         assert!(reasons[0].contains("none, rewind or clone") && reasons[1].contains("at least 1"), "{reasons:?}");
+    }
+
+    #[test]
+    fn slots_is_one_of_three_words() {
+        let slots = |text| Parameters::read(&Environment::from([("OCF_RESKEY_slots", text)])).slots();
+        assert_eq!(slots("yes"), Ok(UseSlots::Yes));
+        assert_eq!(slots("no"), Ok(UseSlots::No));
+        for text in ["Yes", "true", "1", "automatic"] {
+            assert!(slots(text).unwrap_err().to_string().contains("auto, yes or no"), "{text}");
+        }
     }
 
     #[test]

@@ -4,10 +4,13 @@
 pub mod conninfo;
 pub mod demote;
 pub mod election;
+pub mod hold;
 pub mod monitor;
+pub mod primary_slot;
 pub mod promote;
 pub mod rejoin;
 pub mod score;
 pub mod settings;
+pub mod slots;
 pub mod start;
 pub mod stop;

@@ -39,6 +39,47 @@ pub struct Notes {
     pub state_seen: Option<String>,
     /// The state that the node attribute shows.
     pub state_shown: Option<String>,
+    /// About the replication slots.
+    pub slots: SlotNotes,
+}
+
+/// What one monitor leaves for the next about the replication slots. Times are milliseconds since boot.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SlotNotes {
+    /// The nodes that the cluster knew when it was asked last.
+    pub nodes: Vec<String>,
+    /// Those that had an instance of the resource.
+    pub instances: Vec<String>,
+    /// When the cluster was asked for its nodes; none when it has to be asked anew.
+    pub nodes_asked_ms: Option<u64>,
+    /// Slots of nodes that the cluster did not know, with the time at which it first did not.
+    pub left: BTreeMap<String, u64>,
+    /// What the primary has published last about the slots.
+    pub published: Option<String>,
+    /// When the primary's word about this node's own slot was asked for.
+    pub name_asked_ms: Option<u64>,
+    /// The replay position at the last look at the primary's word.
+    pub looked_at: Option<String>,
+    /// When such a look was in vain.
+    pub look_failed_ms: Option<u64>,
+    /// Since when no WAL receiver is streaming.
+    pub unfed_since_ms: Option<u64>,
+    /// A value of `primary_slot_name` that was written, and the one that was in effect then and still is.
+    pub written_name: Option<(String, String)>,
+    /// What could not be done, with the time of the last try.
+    pub refused: BTreeMap<String, u64>,
+    /// When a slot was given up for want of disk space.
+    pub gave_up_ms: Option<u64>,
+}
+
+impl SlotNotes {
+    /// Something has changed in the cluster: what it said before is asked anew.
+    pub fn forget_the_cluster(&mut self) {
+        self.nodes_asked_ms = None;
+        self.name_asked_ms = None;
+        self.look_failed_ms = None;
+    }
 }
 
 impl Notes {

@@ -4,10 +4,12 @@ mod history;
 mod lsn;
 mod node;
 mod score;
+mod slot;
 mod state;
 
 pub use history::{Common, History, PromotionId, Stretch, SystemId};
 pub use lsn::{Lsn, ParsePositionError, Position, Timeline};
 pub use node::{NodeName, ParseNodeNameError};
 pub use score::Score;
+pub use slot::SlotName;
 pub use state::{Role, State};

@@ -65,6 +65,15 @@ impl Attributes {
         fs::read_to_string(self.store.join("properties").join(name)).unwrap_or_default()
     }
 
+    /// What a node has published as the primary about slots, empty when it has nothing.
+    pub(crate) fn hold(&self, node: &str) -> String {
+        self.all(&format!("pgbaton-{}-hold", self.resource)).remove(node).unwrap_or_default()
+    }
+
+    pub(crate) fn set_hold(&self, node: &str, hold: &str) {
+        self.set(&format!("pgbaton-{}-hold", self.resource), node, hold);
+    }
+
     /// The nodes that `crm_node -l` knows.
     pub(crate) fn set_members(&self, names: &[&str]) {
         let lines: String = names.iter().enumerate().map(|(i, name)| format!("{} {name} member\n", i + 1)).collect();
