@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::policy::conninfo::Conninfo;
 use crate::types::NodeName;
 
 /// The settings that are asked for, by name.
@@ -60,63 +61,22 @@ fn complaint_of_conninfo(conninfo: &str, node: &NodeName) -> Option<String> {
         ));
     }
     // The text may hold a password: it is never shown.
-    match application_name(conninfo) {
-        Ok(Some(name)) if name == node.as_str() => None,
-        Ok(Some(name)) => Some(format!(
-            "application_name in primary_conninfo is '{}' and this node is '{node}'; set application_name={node}",
-            shown(&name)
-        )),
-        Ok(None) => Some(format!("primary_conninfo has no application_name; add application_name={node}")),
-        Err(()) => Some(format!("primary_conninfo cannot be parsed; write it as 'host=... application_name={node}'")),
-    }
-}
-
-/// The `application_name` of a connection string, read as libpq reads it.
-fn application_name(conninfo: &str) -> Result<Option<String>, ()> {
-    let config: postgres::Config = conninfo_for_parser(conninfo).parse().map_err(|_| ())?;
-    Ok(config.get_application_name().map(str::to_owned))
-}
-
-/// The parser knows fewer keywords than libpq and refuses the others, so only the pair that matters is
-/// given to it. URIs are parsed as they are, without their other parameters.
-fn conninfo_for_parser(conninfo: &str) -> String {
-    if conninfo.starts_with("postgres://") || conninfo.starts_with("postgresql://") {
-        let name = conninfo.split_once('?').map_or("", |(_, query)| query);
-        let pair = name.split('&').find(|pair| pair.starts_with("application_name="));
-        return format!("postgresql://?{}", pair.unwrap_or_default());
-    }
-    let pairs = pairs(conninfo);
-    let last = pairs.iter().rev().find(|(key, _)| key == "application_name");
-    last.map_or(String::new(), |(key, raw)| format!("{key}={raw}"))
-}
-
-/// Splits `key = 'value' key=value` into keys and raw values, quotes and escapes kept.
-fn pairs(conninfo: &str) -> Vec<(String, String)> {
-    let mut rest = conninfo.trim_start();
-    let mut pairs = Vec::new();
-    while let Some((key, after)) = rest.split_once('=') {
-        let value = after.trim_start();
-        let length = raw_length(value);
-        pairs.push((key.trim().to_owned(), value[..length].to_owned()));
-        rest = value[length..].trim_start();
-    }
-    pairs
-}
-
-/// The length of a raw value: up to its closing quote, or to the next blank.
-fn raw_length(value: &str) -> usize {
-    let quoted = value.starts_with('\'');
-    let mut escaped = false;
-    for (index, c) in value.char_indices().skip(usize::from(quoted)) {
-        match c {
-            _ if escaped => escaped = false,
-            '\\' => escaped = true,
-            '\'' if quoted => return index + 1,
-            c if c.is_whitespace() && !quoted => return index,
-            _ => {}
+    let conninfo: Conninfo = match conninfo.parse() {
+        Ok(conninfo) => conninfo,
+        Err(error) => {
+            return Some(format!(
+                "primary_conninfo cannot be parsed: {error}; write it as 'host=... application_name={node}'"
+            ));
         }
+    };
+    match conninfo.get("application_name") {
+        Some(name) if name == node.as_str() => None,
+        Some(name) => Some(format!(
+            "application_name in primary_conninfo is '{}' and this node is '{node}'; set application_name={node}",
+            shown(name)
+        )),
+        None => Some(format!("primary_conninfo has no application_name; add application_name={node}")),
     }
-    value.len()
 }
 
 /// A value for a message: short, on one line.
