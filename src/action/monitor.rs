@@ -43,7 +43,10 @@ impl Agent {
         if self.in_cluster() && !self.request.meta.probe {
             match (role, session) {
                 (Role::Primary, Some(session)) => self.judge_standbys(session),
-                (Role::Standby, _) => self.stand_again(),
+                (Role::Standby, session) => {
+                    self.stand_again();
+                    session.into_iter().for_each(|session| self.follow_unless_streaming(session));
+                }
                 (Role::Primary, None) => {}
             }
         }

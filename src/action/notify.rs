@@ -1,4 +1,4 @@
-//! `notify`: the election before a promotion, the checkpoint before a demotion.
+//! `notify`: the election before a promotion, the checkpoint before a demotion, whom to follow afterwards.
 
 use std::time::Duration;
 
@@ -16,14 +16,20 @@ impl Agent {
     pub(super) fn notify(&self) -> Outcome {
         match self.request.notification.event {
             Some((Moment::Pre, Operation::Promote)) => self.hold_election(),
-            Some((Moment::Post, Operation::Promote)) => self.forget(|notes| {
-                notes.undecided_since_ms = None;
-                notes.picked = None;
-                notes.candidate = false;
-            }),
+            Some((Moment::Post, Operation::Promote)) => {
+                self.forget(|notes| {
+                    notes.undecided_since_ms = None;
+                    notes.picked = None;
+                    notes.candidate = false;
+                });
+                self.follow_after_promotion();
+            }
             Some((Moment::Pre, Operation::Demote)) => self.checkpoint_before_demotion(),
             // A receiver that was a stranger may be a node now.
-            Some((Moment::Post, Operation::Start)) => self.forget(|notes| notes.ignored.clear()),
+            Some((Moment::Post, Operation::Start)) => {
+                self.forget(|notes| notes.ignored.clear());
+                self.follow_after_start();
+            }
             Some((Moment::Pre, Operation::Start | Operation::Stop))
             | Some((Moment::Post, Operation::Stop | Operation::Demote))
             | None => {}

@@ -30,7 +30,9 @@ impl Agent {
             if self.in_cluster() {
                 scope.spawn(|| self.stand_if_nobody_is_promoted());
             }
-            self.become_standby(Check::Configuration).map(|()| ExitCode::Success)
+            self.become_standby(Check::Configuration)?;
+            self.follow_after_start();
+            Ok(ExitCode::Success)
         })
     }
 

@@ -8,7 +8,7 @@ mod votes;
 use std::time::Duration;
 
 pub use attributes::Entry;
-pub use members::own_name;
+pub use members::{Addresses, own_name};
 pub use votes::Paper;
 
 use crate::sys::{Deadline, ProgramError};

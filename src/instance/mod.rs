@@ -13,6 +13,7 @@ mod settings;
 mod shutdown;
 mod signal_file;
 mod standbys;
+mod upstream;
 mod words;
 
 use std::path::{Path, PathBuf};
@@ -26,6 +27,7 @@ pub use settings::SettingsError;
 pub use shutdown::{EndError, Ending};
 pub use signal_file::SignalFileError;
 pub use standbys::Receiver;
+pub use upstream::Upstream;
 
 use crate::ocf::{Failure, Parameters};
 use crate::sys::{Deadline, IdentityError, Owner, Program};
@@ -79,6 +81,12 @@ impl Instance {
     pub fn version(&self) -> String {
         let text = files::read_small(&self.data_directory().join("PG_VERSION"));
         text.unwrap_or_default().trim().to_owned()
+    }
+
+    /// The number of the major version, when `PG_VERSION` says one.
+    #[must_use]
+    pub fn major_version(&self) -> Option<u32> {
+        self.version().split('.').next()?.parse().ok()
     }
 
     /// The path of one of PostgreSQL's programs.

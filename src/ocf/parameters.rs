@@ -30,6 +30,16 @@ pub struct Parameters {
     pgport: String,
     maxlag: String,
     election_timeout: String,
+    follow: String,
+}
+
+/// Whom the standbys follow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Follow {
+    /// Whom `primary_conninfo` names. It is left as it is.
+    Conninfo,
+    /// The promoted node: the agent keeps the host in `primary_conninfo` right.
+    Promoted,
 }
 
 impl Parameters {
@@ -49,6 +59,8 @@ impl Parameters {
     pub const PGDATABASE: &str = "postgres";
     /// Default of `election_timeout`.
     pub const ELECTION_TIMEOUT: &str = "60";
+    /// Default of `follow`.
+    pub const FOLLOW: &str = "conninfo";
 
     pub(super) fn read(environment: &Environment) -> Self {
         let get = |name: &str| environment.get(&format!("OCF_RESKEY_{name}"));
@@ -66,6 +78,7 @@ impl Parameters {
             pgport: or("pgport", Self::PGPORT),
             maxlag: or("maxlag", Self::MAXLAG),
             election_timeout: or("election_timeout", Self::ELECTION_TIMEOUT),
+            follow: or("follow", Self::FOLLOW),
             system_user,
         }
     }
@@ -106,6 +119,18 @@ impl Parameters {
         let seconds = seconds.ok_or_else(|| malformed("election_timeout", &self.election_timeout, expected))?;
         Ok(Duration::from_secs(seconds.into()))
     }
+
+    /// Whom the standbys follow.
+    ///
+    /// # Errors
+    /// When the text is none of the two words.
+    pub fn follow(&self) -> Result<Follow, Failure> {
+        match self.follow.as_str() {
+            "conninfo" => Ok(Follow::Conninfo),
+            "promoted" => Ok(Follow::Promoted),
+            other => Err(malformed("follow", other, "'conninfo' or 'promoted'")),
+        }
+    }
 }
 
 fn malformed(name: &str, value: &str, expected: &str) -> Failure {
@@ -126,6 +151,7 @@ mod tests {
         assert_eq!(parameters.pgport(), Ok(5432));
         assert_eq!(parameters.maxlag(), Ok(None));
         assert_eq!(parameters.election_timeout(), Ok(Duration::from_secs(60)));
+        assert_eq!(parameters.follow(), Ok(Follow::Conninfo));
     }
 
     #[test]
@@ -138,6 +164,15 @@ mod tests {
             let reason = failure.to_string();
             assert!(reason.contains("pgport") && reason.contains("65535") && reason.len() < 400, "{reason}");
             assert_eq!(failure.code(), ExitCode::Arguments);
+        }
+    }
+
+    #[test]
+    fn whom_to_follow_is_one_of_two_words() {
+        let read = |text| Parameters::read(&Environment::from([("OCF_RESKEY_follow", text)])).follow();
+        assert_eq!((read("promoted"), read("conninfo")), (Ok(Follow::Promoted), Ok(Follow::Conninfo)));
+        for text in ["Promoted", "primary", "promoted conninfo", "$(id)"] {
+            assert!(read(text).unwrap_err().to_string().contains("'conninfo' or 'promoted'"), "{text}");
         }
     }
 

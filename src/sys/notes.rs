@@ -27,6 +27,10 @@ pub struct Notes {
     pub picked: Option<String>,
     /// This node was to be promoted, and nothing was promoted since.
     pub candidate: bool,
+    /// When this standby last asked the cluster whom to follow, in milliseconds since boot.
+    pub asked_whom_to_follow_ms: Option<u64>,
+    /// What keeps this standby from following the promoted node, already mentioned in the log.
+    pub follow_problem: Option<String>,
 }
 
 impl Notes {
