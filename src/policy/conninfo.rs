@@ -311,7 +311,7 @@ fn read_hosts(text: &str, begin: usize, options: &mut Vec<Opt>) -> Result<usize,
         return Ok(end);
     }
     let hosts: Vec<_> = hosts.iter().map(|host| without_brackets(&text[host.clone()])).collect();
-    let ports: Vec<_> = ports.iter().map(|port| text[port.clone()].trim_start_matches(':')).collect();
+    let ports: Vec<_> = ports.iter().map(|port| text[port.clone()].get(1..).unwrap_or_default()).collect();
     for (key, joined) in [("host", hosts.join(",")), ("port", ports.join(","))] {
         options.push(Opt { key: key.to_owned(), value: percent_decoded(&joined)?, raw: None, gone: begin..end });
     }
@@ -442,6 +442,7 @@ mod tests {
             ("postgresql://u:@h", "password", None),
             ("postgresql://a,b:5433", "host", Some("a,b")),
             ("postgresql://a,b:5433", "port", Some(",5433")),
+            ("postgresql://a:,b::1", "port", Some(",:1")),
             ("postgresql://[::1]:5433,[fe80::1]/", "host", Some("::1,fe80::1")),
             ("postgresql://[::1]:5433", "host", Some("::1")),
             ("postgresql://%2Ftmp/db", "host", Some("/tmp")),
