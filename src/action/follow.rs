@@ -75,19 +75,21 @@ impl Agent {
     /// Makes the standby follow the promoted node, unless it does already. Who is promoted is asked for when it is not
     /// given.
     fn follow(&self, session: &Session, promoted: Option<&[NodeName]>, deadline: Deadline) -> Result<(), Problem> {
-        if !self.instance.major_version().is_some_and(|major| major >= FIRST_RELOADABLE_VERSION) {
-            return Err(format!(
-                "follow=promoted needs PostgreSQL {FIRST_RELOADABLE_VERSION} or newer; set follow=conninfo"
-            ));
-        }
+        self.refuse_old_version()?;
         let own = self.own_name().map_err(problem)?;
         let addresses = self.cluster.addresses(deadline).map_err(problem)?;
         let Some(leader) = leader(&own, promoted.unwrap_or(&addresses.promoted)) else { return Ok(()) };
         let host = address(leader, &addresses.of_nodes);
         let Some(conninfo) = changed(session, host, deadline)? else { return Ok(()) };
-        session.set_primary_conninfo(&conninfo, deadline).map_err(|e| not_set(&e.to_string()))?;
+        write(session, &conninfo, deadline)?;
         log::info!("primary_conninfo names {host} now, the address of the promoted node {leader}");
         await_streaming(session, host, deadline)
+    }
+
+    fn refuse_old_version(&self) -> Result<(), Problem> {
+        let new = self.instance.major_version().is_some_and(|major| major >= FIRST_RELOADABLE_VERSION);
+        let needed = || format!("follow=promoted needs PostgreSQL {FIRST_RELOADABLE_VERSION}; set follow=conninfo");
+        new.then_some(()).ok_or_else(needed)
     }
 
     /// Whether enough time has passed since the last question to the cluster. It is noted.
@@ -127,20 +129,24 @@ fn changed(session: &Session, host: &str, deadline: Deadline) -> Result<Option<C
     if wanted.is_some() && upstream.fixed {
         return Err("primary_conninfo is given on the server's command line; take it out of start_opts".to_owned());
     }
-    if wanted.as_ref().is_some_and(|wanted| *wanted != wanted.without_secrets()) {
+    Ok(wanted)
+}
+
+fn write(session: &Session, conninfo: &Conninfo, deadline: Deadline) -> Result<(), Problem> {
+    if !session.may_set_primary_conninfo(deadline).map_err(problem)? {
+        return Err("the agent's role may not set primary_conninfo; make it a superuser, or from PostgreSQL 15 on grant \
+             it ALTER SYSTEM on parameter primary_conninfo and EXECUTE on function pg_reload_conf(); allow_alter_system \
+             must not be off"
+            .to_owned());
+    }
+    session.set_primary_conninfo(conninfo, deadline).map_err(|e| format!("primary_conninfo cannot be set: {e}"))?;
+    if *conninfo != conninfo.without_secrets() {
         log::warn!(
             "primary_conninfo holds a secret, and PostgreSQL logs the new value of a setting that it reads anew; \
              move the secret to a password file (.pgpass)"
         );
     }
-    Ok(wanted)
-}
-
-fn not_set(error: &str) -> Problem {
-    format!(
-        "primary_conninfo cannot be set: {error}; make the agent's role a superuser, or from PostgreSQL 15 on grant it \
-         ALTER SYSTEM on parameter primary_conninfo and EXECUTE on function pg_reload_conf()"
-    )
+    Ok(())
 }
 
 /// Looks until the standby streams from the new host, and tells how that went.

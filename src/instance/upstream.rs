@@ -6,8 +6,8 @@ use crate::policy::conninfo::{Conninfo, ConninfoError};
 use crate::sys::Deadline;
 use crate::types::NodeName;
 
-/// What would show the text of a statement in the server's log or in its statistics. Each is set by itself, because some
-/// exist only in later versions or with an extension, and some only a superuser may set.
+/// What would show the text of a statement in the server's log or in its statistics. Only a superuser may set these, or
+/// one who was granted that.
 const SILENCE: [&str; 7] = [
     "set log_statement = none",
     "set log_min_error_statement = panic",
@@ -68,6 +68,27 @@ impl Session {
         Ok(rows.first().and_then(upstream))
     }
 
+    /// Whether the role may do what [`Session::set_primary_conninfo`] does. It is asked first, because the server logs a
+    /// statement that it refuses, and this one may hold a password.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub fn may_set_primary_conninfo(&self, deadline: Deadline) -> Result<bool, SqlError> {
+        // allow_alter_system exists from version 17 on, has_parameter_privilege from 15 on.
+        if !self.is_true("select current_setting('allow_alter_system', true) is distinct from 'off'", deadline)? {
+            return Ok(false);
+        }
+        if self.is_true("select current_setting('is_superuser') = 'on'", deadline)? {
+            return Ok(true);
+        }
+        let sql = "select has_parameter_privilege('primary_conninfo', 'alter system') \
+                   and has_function_privilege('pg_reload_conf()', 'execute')";
+        match self.is_true(sql, deadline) {
+            Err(SqlError::Refused(_)) => Ok(false),
+            answer => answer,
+        }
+    }
+
     /// Writes `primary_conninfo` to `postgresql.auto.conf` and has the server read it. The text may hold a password, so
     /// the session is kept out of the server's log as far as the role may.
     ///
@@ -76,7 +97,8 @@ impl Session {
     pub fn set_primary_conninfo(&self, conninfo: &Conninfo, deadline: Deadline) -> Result<(), SqlError> {
         for statement in SILENCE {
             match self.query(statement, deadline) {
-                Ok(_) | Err(SqlError::Refused(_)) => {}
+                Ok(_) => {}
+                Err(SqlError::Refused(_)) => break,
                 Err(error) => return Err(error),
             }
         }
