@@ -53,6 +53,15 @@ fn a_slip_in_the_settings_of_a_running_server_disturbs_no_other_action() {
 }
 
 #[test]
+fn following_the_promoted_node_needs_a_server_that_can_be_told() {
+    let node = Cluster::new().node("srv1");
+    node.call("validate-all").parameter("follow", "promoted").run().expect_code(0);
+    node.write("PG_VERSION", "12\n");
+    let answer = node.call("validate-all").parameter("follow", "promoted").run();
+    answer.expect_code(2).expect_reason("upgrade to PostgreSQL 13");
+}
+
+#[test]
 fn parameters_and_meta_attributes_that_cannot_work_are_refused() {
     let node = Cluster::new().node("srv1");
     for (name, value, cure) in [
@@ -60,6 +69,7 @@ fn parameters_and_meta_attributes_that_cannot_work_are_refused() {
         ("pgport", "0", "a number from 1 to 65535"),
         ("maxlag", "much", "a number of bytes"),
         ("election_timeout", "-1", "a number of seconds"),
+        ("follow", "primary", "'conninfo' or 'promoted'"),
         ("system_user", "nobody-at-all", "create it or set system_user"),
         ("system_user", "daemon", "chown it, or correct system_user"),
         ("bindir", "/nowhere", "correct bindir"),

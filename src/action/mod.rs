@@ -2,6 +2,7 @@
 
 mod demote;
 mod election;
+mod follow;
 mod monitor;
 mod notify;
 mod promote;

@@ -48,7 +48,10 @@ impl Agent {
                 (Role::Primary, Some(session)) => self.judge_standbys(session),
                 (Role::Standby, session) => {
                     self.stand_again();
-                    session.inspect(|session| self.watch_standby(session));
+                    if let Some(session) = session {
+                        self.follow_unless_streaming(session);
+                        self.watch_standby(session);
+                    }
                 }
                 (Role::Primary, None) => {}
             }

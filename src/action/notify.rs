@@ -1,4 +1,4 @@
-//! `notify`: the election before a promotion, the checkpoint before a demotion.
+//! `notify`: the election before a promotion, the checkpoint before a demotion, whom to follow afterwards.
 
 use std::time::Duration;
 
@@ -16,18 +16,24 @@ impl Agent {
     pub(super) fn notify(&self) -> Outcome {
         match self.request.notification.event {
             Some((Moment::Pre, Operation::Promote)) => self.hold_election(),
-            Some((Moment::Post, Operation::Promote)) => self.forget(|notes| {
-                notes.undecided_since_ms = None;
-                notes.picked = None;
-                notes.candidate = false;
-                notes.slots.forget_the_cluster();
-            }),
+            Some((Moment::Post, Operation::Promote)) => {
+                self.forget(|notes| {
+                    notes.undecided_since_ms = None;
+                    notes.picked = None;
+                    notes.candidate = false;
+                    notes.slots.forget_the_cluster();
+                });
+                self.follow_after_promotion();
+            }
             Some((Moment::Pre, Operation::Demote)) => self.checkpoint_before_demotion(),
             // A receiver that was a stranger may be a node now.
-            Some((Moment::Post, Operation::Start)) => self.forget(|notes| {
-                notes.ignored.clear();
-                notes.slots.forget_the_cluster();
-            }),
+            Some((Moment::Post, Operation::Start)) => {
+                self.forget(|notes| {
+                    notes.ignored.clear();
+                    notes.slots.forget_the_cluster();
+                });
+                self.follow_after_start();
+            }
             Some((Moment::Post, Operation::Stop)) => self.forget(|notes| notes.slots.forget_the_cluster()),
             Some((Moment::Pre, Operation::Start)) => self.checkpoint_before_a_rewind(),
             Some((Moment::Pre, Operation::Stop) | (Moment::Post, Operation::Demote)) | None => {}

@@ -6,12 +6,13 @@ use super::Agent;
 use crate::cluster::Record;
 use crate::instance::rejoin::{Marker, Phase, Rejoining, Task};
 use crate::instance::{ControlData, Session};
-use crate::ocf::{ExitCode, Failure};
+use crate::ocf::{ExitCode, Failure, Follow};
 use crate::policy::election::Vote;
+use crate::policy::follow::address;
 use crate::policy::rejoin::{OwnWal, Remedy, Standing, Trouble, remedy, standing};
 use crate::policy::stop::budget;
 use crate::sys::{Deadline, Notes, Pace};
-use crate::types::Lsn;
+use crate::types::{Lsn, NodeName};
 
 /// How long a worker may take until it has its lock.
 const WORKER_BEGINS: Duration = Duration::from_secs(3);
@@ -116,7 +117,7 @@ impl Agent {
             node: self.own_name()?.to_string(),
             primary: primary.primary.to_string(),
             timeline: primary.history.last().timeline.0,
-            follow_primary: false,
+            host: self.host_to_follow(&primary.primary)?,
             keep: self.request.parameters.keep_aside()?,
             kept: None,
             percent: None,
@@ -126,6 +127,15 @@ impl Agent {
         log::warn!("this instance cannot follow {}: {}; {}", marker.primary, marker.why, doing(task));
         self.instance.plan_rejoin(marker.clone(), self.deadline)?;
         Ok(marker)
+    }
+
+    /// The primary's address where standbys follow the promoted node, and not whom `primary_conninfo` names.
+    fn host_to_follow(&self, primary: &NodeName) -> Result<Option<String>, Failure> {
+        if self.request.parameters.follow()? == Follow::Conninfo {
+            return Ok(None);
+        }
+        let addresses = self.cluster.addresses(self.deadline).map_err(|e| Failure::generic(e.to_string()))?;
+        Ok(Some(address(primary, &addresses.of_nodes).to_owned()))
     }
 
     fn start_worker(&self) -> Result<(), Failure> {

@@ -34,7 +34,9 @@ impl Agent {
                 });
                 scope.spawn(|| self.stand_if_nobody_is_promoted());
             }
-            self.become_standby(Check::Configuration).map(|()| ExitCode::Success)
+            self.become_standby(Check::Configuration)?;
+            self.follow_after_start();
+            Ok(ExitCode::Success)
         })
     }
 

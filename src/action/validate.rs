@@ -6,7 +6,8 @@ use std::path::Path;
 
 use super::{Agent, Outcome, print};
 use crate::instance::Session;
-use crate::ocf::{ExitCode, Failure};
+use crate::ocf::{ExitCode, Failure, Follow};
+use crate::policy::follow::FIRST_RELOADABLE_VERSION;
 use crate::policy::settings::{NEEDED_TO_SERVE, NEEDED_TO_START, OLDEST_VERSION, Settings, complaints};
 use crate::policy::slots::{BOUNDED_FROM, advice};
 use crate::policy::stop::budget;
@@ -107,7 +108,19 @@ impl Agent {
         let parameters = &self.request.parameters;
         let numbers = [parameters.pgport().err(), parameters.maxlag().err(), parameters.election_timeout().err()];
         let words = [parameters.rejoin().err(), parameters.keep_aside().err(), parameters.slots().err()];
-        numbers.into_iter().chain(words).flatten().collect()
+        let follow = parameters.follow().map_or_else(Some, |follow| self.complaint_of_follow(follow));
+        numbers.into_iter().chain(words).flatten().chain(follow).collect()
+    }
+
+    fn complaint_of_follow(&self, follow: Follow) -> Option<Failure> {
+        let too_old = self.instance.major_version().is_some_and(|major| major < FIRST_RELOADABLE_VERSION);
+        (follow == Follow::Promoted && too_old).then(|| {
+            let text = format!(
+                "parameter follow is 'promoted', and this instance reads primary_conninfo only when it starts; \
+                 set follow=conninfo, or upgrade to PostgreSQL {FIRST_RELOADABLE_VERSION}"
+            );
+            Failure::new(ExitCode::Arguments, text)
+        })
     }
 
     fn complaint_of_owner(&self) -> Option<Failure> {

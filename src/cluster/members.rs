@@ -1,6 +1,8 @@
 //! Nodes: this one's name, the cluster's, and which of them has the promoted instance.
 
-use roxmltree::Document;
+use std::collections::BTreeMap;
+
+use roxmltree::{Document, Node};
 
 use super::{Cluster, ClusterError, bounded};
 use crate::sys::{Deadline, Program};
@@ -22,6 +24,15 @@ pub fn own_name(given: Option<&NodeName>, deadline: Deadline) -> Result<NodeName
     host.parse().map_err(|_| ClusterError::Name(host))
 }
 
+/// Where the nodes are, and which of them are promoted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Addresses {
+    /// Nodes whose instance the cluster holds for promoted.
+    pub promoted: Vec<NodeName>,
+    /// The values of the node attribute `pgbaton-<resource>-address`.
+    pub of_nodes: BTreeMap<NodeName, String>,
+}
+
 impl Cluster {
     /// The names of all nodes that the cluster knows, present or not.
     ///
@@ -37,13 +48,43 @@ impl Cluster {
     /// # Errors
     /// When the cluster does not answer.
     pub fn promoted(&self, deadline: Deadline) -> Result<Vec<NodeName>, ClusterError> {
-        let text = Program::new("crm_mon").args(["-1", "-r", "--output-as=xml"]).run(bounded(deadline))?;
-        promoted(&text, &self.resource)
+        Ok(promoted(&parsed(&status(deadline)?)?, &self.resource))
+    }
+
+    /// The promoted nodes and the addresses of nodes that have another one than their name, in one look.
+    ///
+    /// # Errors
+    /// When the cluster does not answer.
+    pub fn addresses(&self, deadline: Deadline) -> Result<Addresses, ClusterError> {
+        let text = status(deadline)?;
+        let document = parsed(&text)?;
+        let attribute = format!("pgbaton-{}-address", self.resource);
+        Ok(Addresses { promoted: promoted(&document, &self.resource), of_nodes: values(&document, &attribute) })
     }
 }
 
-fn promoted(xml: &str, resource: &str) -> Result<Vec<NodeName>, ClusterError> {
-    let document = Document::parse(xml).map_err(|_| ClusterError::Output("crm_mon"))?;
+/// What `crm_mon` shows; as XML that is everything, the attributes of nodes that are online included, permanent and
+/// transient ones (`default_includes` in Pacemaker's `crm_mon.c`).
+fn status(deadline: Deadline) -> Result<String, ClusterError> {
+    Ok(Program::new("crm_mon").args(["-1", "-r", "--output-as=xml"]).run(bounded(deadline))?)
+}
+
+fn parsed(xml: &str) -> Result<Document<'_>, ClusterError> {
+    Document::parse(xml).map_err(|_| ClusterError::Output("crm_mon"))
+}
+
+/// The value of a node attribute on each node that has it.
+fn values(document: &Document<'_>, attribute: &str) -> BTreeMap<NodeName, String> {
+    let lists = document.descendants().filter(|element| element.has_tag_name("node_attributes"));
+    let nodes = lists.flat_map(|list| list.children().filter(|child| child.has_tag_name("node")));
+    let value = |node: Node<'_, '_>| {
+        let entry = node.children().find(|child| child.attribute("name") == Some(attribute))?;
+        Some((node.attribute("name")?.parse().ok()?, entry.attribute("value")?.to_owned()))
+    };
+    nodes.filter_map(value).collect()
+}
+
+fn promoted(document: &Document<'_>, resource: &str) -> Vec<NodeName> {
     let is_ours = |id: &str| id.split_once(':').map_or(id, |(name, _)| name) == resource;
     let is_promoted = |role: &str| role == "Promoted" || role == "Master";
     let instances = document.descendants().filter(|node| node.has_tag_name("resource"));
@@ -51,7 +92,7 @@ fn promoted(xml: &str, resource: &str) -> Result<Vec<NodeName>, ClusterError> {
         .filter(|node| node.attribute("id").is_some_and(is_ours))
         .filter(|node| node.attribute("role").is_some_and(is_promoted));
     let hosts = promoted.flat_map(|instance| instance.children().filter(|child| child.has_tag_name("node")));
-    Ok(hosts.filter_map(|host| host.attribute("name")?.parse().ok()).collect())
+    hosts.filter_map(|host| host.attribute("name")?.parse().ok()).collect()
 }
 
 #[cfg(test)]
@@ -66,12 +107,24 @@ mod tests {
             <resource id="pgsql2" role="Promoted"><node name="srv2"/></resource>
             <resource id="pgsql:2" role="Master"><node name="srv3"/></resource>
             </clone></resources></pacemaker-result>"#;
-        let names: Vec<_> = promoted(xml, "pgsql").unwrap().iter().map(ToString::to_string).collect();
+        let names: Vec<_> = promoted(&parsed(xml).unwrap(), "pgsql").iter().map(ToString::to_string).collect();
         assert_eq!(names, ["srv10", "srv3"]);
+    }
+
+    /// From version 2.1.5, shortened.
+    #[test]
+    fn an_address_is_found_by_its_exact_name() {
+        let xml = r#"<pacemaker-result><nodes><node name="srv1" online="true"/></nodes><node_attributes>
+            <node name="srv1"><attribute name="master-pgsql" value="1001"/>
+            <attribute name="pgbaton-pgsql-address" value="10.0.0.1"/></node>
+            <node name="srv2"><attribute name="pgbaton-pgsql2-address" value="10.0.0.2"/></node>
+            </node_attributes></pacemaker-result>"#;
+        let found = values(&parsed(xml).unwrap(), "pgbaton-pgsql-address");
+        assert_eq!(found, [("srv1".parse().unwrap(), "10.0.0.1".to_owned())].into());
     }
 
     #[test]
     fn what_is_no_xml_is_an_error() {
-        assert!(promoted("Error: cluster is not available", "pgsql").is_err());
+        assert!(parsed("Error: cluster is not available").is_err());
     }
 }

@@ -10,7 +10,7 @@ mod votes;
 use std::time::Duration;
 
 pub use attributes::Entry;
-pub use members::own_name;
+pub use members::{Addresses, own_name};
 pub use record::Record;
 pub use votes::Paper;
 

@@ -18,6 +18,7 @@ mod shutdown;
 mod signal_file;
 mod slots;
 mod standbys;
+mod upstream;
 mod volume;
 mod wal;
 mod words;
@@ -36,6 +37,7 @@ pub use shutdown::{EndError, Ending};
 pub use signal_file::SignalFileError;
 pub use slots::SlotFacts;
 pub use standbys::{Receiver, Sending};
+pub use upstream::Upstream;
 pub use wal::WalError;
 
 use crate::ocf::{Failure, Parameters};
@@ -90,6 +92,12 @@ impl Instance {
     pub fn version(&self) -> String {
         let text = files::read_small(&self.data_directory().join("PG_VERSION"));
         text.unwrap_or_default().trim().to_owned()
+    }
+
+    /// The number of the major version, when `PG_VERSION` says one.
+    #[must_use]
+    pub fn major_version(&self) -> Option<u32> {
+        self.version().split('.').next()?.parse().ok()
     }
 
     /// The path of one of PostgreSQL's programs.

@@ -32,6 +32,7 @@ mod tests {
         assert_eq!(default("pgdatabase"), Parameters::PGDATABASE);
         assert_eq!(default("election_timeout"), Parameters::ELECTION_TIMEOUT);
         assert_eq!(default("slots"), Parameters::SLOTS);
+        assert_eq!(default("follow"), Parameters::FOLLOW);
     }
 
     /// pcs copies every listed action but meta-data and validate-all into the configuration.

@@ -42,9 +42,19 @@ pub struct Parameters {
     pgport: String,
     maxlag: String,
     election_timeout: String,
+    follow: String,
     rejoin: String,
     keep_aside: String,
     slots: String,
+}
+
+/// Whom the standbys follow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Follow {
+    /// Whom `primary_conninfo` names. It is left as it is.
+    Conninfo,
+    /// The promoted node: the agent keeps the host in `primary_conninfo` right.
+    Promoted,
 }
 
 impl Parameters {
@@ -70,6 +80,8 @@ impl Parameters {
     pub const KEEP_ASIDE: &str = "3";
     /// Default of `slots`.
     pub const SLOTS: &str = "auto";
+    /// Default of `follow`.
+    pub const FOLLOW: &str = "conninfo";
 
     pub(super) fn read(environment: &Environment) -> Self {
         let get = |name: &str| environment.get(&format!("OCF_RESKEY_{name}"));
@@ -90,6 +102,7 @@ impl Parameters {
             rejoin: or("rejoin", Self::REJOIN),
             keep_aside: or("keep_aside", Self::KEEP_ASIDE),
             slots: or("slots", Self::SLOTS),
+            follow: or("follow", Self::FOLLOW),
             system_user,
         }
     }
@@ -182,6 +195,18 @@ impl Parameters {
             other => Err(malformed("slots", other, "auto, yes or no")),
         }
     }
+
+    /// Whom the standbys follow.
+    ///
+    /// # Errors
+    /// When the text is none of the two words.
+    pub fn follow(&self) -> Result<Follow, Failure> {
+        match self.follow.as_str() {
+            "conninfo" => Ok(Follow::Conninfo),
+            "promoted" => Ok(Follow::Promoted),
+            other => Err(malformed("follow", other, "'conninfo' or 'promoted'")),
+        }
+    }
 }
 
 fn malformed(name: &str, value: &str, expected: &str) -> Failure {
@@ -202,6 +227,7 @@ mod tests {
         assert_eq!(parameters.pgport(), Ok(5432));
         assert_eq!(parameters.maxlag(), Ok(None));
         assert_eq!(parameters.election_timeout(), Ok(Duration::from_secs(60)));
+        assert_eq!(parameters.follow(), Ok(Follow::Conninfo));
         assert_eq!(parameters.slots(), Ok(UseSlots::Auto));
         assert_eq!((parameters.rejoin(), parameters.keep_aside()), (Ok(Rejoin::Rewind), Ok(3)));
     }
@@ -234,6 +260,15 @@ mod tests {
             let reason = failure.to_string();
             assert!(reason.contains("pgport") && reason.contains("65535") && reason.len() < 400, "{reason}");
             assert_eq!(failure.code(), ExitCode::Arguments);
+        }
+    }
+
+    #[test]
+    fn whom_to_follow_is_one_of_two_words() {
+        let read = |text| Parameters::read(&Environment::from([("OCF_RESKEY_follow", text)])).follow();
+        assert_eq!((read("promoted"), read("conninfo")), (Ok(Follow::Promoted), Ok(Follow::Conninfo)));
+        for text in ["Promoted", "primary", "promoted conninfo", "$(id)"] {
+            assert!(read(text).unwrap_err().to_string().contains("'conninfo' or 'promoted'"), "{text}");
         }
     }
 

@@ -40,7 +40,9 @@ pub enum ConninfoError {
     #[error("a '%' is not followed by two hexadecimal digits other than 00; write %25 for the character itself")]
     Percent,
     /// In a URI only.
-    #[error("an IPv6 address in brackets is empty, not closed, or not followed by a port, '/', '?' or ','")]
+    #[error(
+        "an IPv6 address in brackets is empty, has a '/', is not closed, or not followed by a port, '/', '?' or ','"
+    )]
     Bracket,
 }
 
@@ -95,22 +97,23 @@ impl Conninfo {
     /// one of libpq's keywords.
     #[must_use]
     pub fn with(&self, key: &str, value: &str) -> Conninfo {
-        let raw = self.last(key).and_then(|option| option.raw.clone());
-        match (&self.form, raw) {
+        let before = self.with_path();
+        let raw = before.last(key).and_then(|option| option.raw.clone());
+        match (&before.form, raw) {
             (Form::Pairs, Some(raw)) => {
-                let value = quoted(value, self.text[raw.clone()].starts_with('\''));
-                self.replaced(raw, &value)
+                let value = quoted(value, before.text[raw.clone()].starts_with('\''));
+                before.replaced(raw, &value)
             }
             // Before the parameters of a URI, an empty value is none.
-            (Form::Uri { .. }, Some(raw)) if !value.is_empty() => self.replaced(raw, &percent_encoded(value)),
-            _ => self.added(key, value),
+            (Form::Uri { .. }, Some(raw)) if !value.is_empty() => before.replaced(raw, &percent_encoded(value)),
+            _ => before.added(key, value),
         }
     }
 
     /// The same without these options, however often they are given.
     #[must_use]
     pub fn without(&self, keys: &[&str]) -> Conninfo {
-        let mut rest = self.clone();
+        let mut rest = self.with_path();
         while let Some(option) = rest.options.iter().find(|option| keys.contains(&option.key.as_str())) {
             let shared = option.raw.is_none() && ["host", "port"].contains(&option.key.as_str());
             let gone = option.gone.clone();
@@ -146,11 +149,22 @@ impl Conninfo {
             Form::Uri { query, .. } => {
                 let separator = match query {
                     None => "?",
-                    Some(_) if text.ends_with(['?', '&']) => "",
+                    Some(query) if text.len() == query + 1 || text.ends_with('&') => "",
                     Some(_) => "&",
                 };
                 Conninfo::of(format!("{text}{separator}{key}={}", percent_encoded(value)))
             }
+        }
+    }
+
+    /// In a URI without a path, an `@` in a parameter ends the user's name unless a `/` comes before it. So that it does
+    /// not begin to when that `/` goes, an empty path is put in the URI, which means nothing. Nobody writes such a URI.
+    fn with_path(&self) -> Conninfo {
+        match &self.form {
+            Form::Uri { hosts, query: Some(query) } if hosts.end == *query && self.text[*query..].contains('@') => {
+                self.replaced(*query..*query, "/")
+            }
+            _ => self.clone(),
         }
     }
 
@@ -311,7 +325,7 @@ fn read_hosts(text: &str, begin: usize, options: &mut Vec<Opt>) -> Result<usize,
         return Ok(end);
     }
     let hosts: Vec<_> = hosts.iter().map(|host| without_brackets(&text[host.clone()])).collect();
-    let ports: Vec<_> = ports.iter().map(|port| text[port.clone()].trim_start_matches(':')).collect();
+    let ports: Vec<_> = ports.iter().map(|port| text[port.clone()].get(1..).unwrap_or_default()).collect();
     for (key, joined) in [("host", hosts.join(",")), ("port", ports.join(","))] {
         options.push(Opt { key: key.to_owned(), value: percent_decoded(&joined)?, raw: None, gone: begin..end });
     }
@@ -325,7 +339,11 @@ fn read_host(text: &str, begin: usize) -> Result<Range<usize>, ConninfoError> {
     }
     let close = find(text, begin, &[']']);
     let after = text.get(close + 1..).ok_or(ConninfoError::Bracket)?;
-    if close == begin + 1 || !(after.is_empty() || after.starts_with([':', '/', '?', ','])) {
+    // A '/' libpq takes for a part of the address, which then is none.
+    if close == begin + 1
+        || text[begin..close].contains('/')
+        || !(after.is_empty() || after.starts_with([':', '/', '?', ',']))
+    {
         return Err(ConninfoError::Bracket);
     }
     Ok(begin..close + 1)
@@ -442,6 +460,7 @@ mod tests {
             ("postgresql://u:@h", "password", None),
             ("postgresql://a,b:5433", "host", Some("a,b")),
             ("postgresql://a,b:5433", "port", Some(",5433")),
+            ("postgresql://a:,b::1", "port", Some(",:1")),
             ("postgresql://[::1]:5433,[fe80::1]/", "host", Some("::1,fe80::1")),
             ("postgresql://[::1]:5433", "host", Some("::1")),
             ("postgresql://%2Ftmp/db", "host", Some("/tmp")),
@@ -473,6 +492,7 @@ mod tests {
             ("postgresql://[::1", ConninfoError::Bracket),
             ("postgresql://[]", ConninfoError::Bracket),
             ("postgresql://[::1]x", ConninfoError::Bracket),
+            ("postgresql://[/]:@", ConninfoError::Bracket),
         ] {
             assert_eq!(text.parse::<Conninfo>(), Err(error), "{text}");
         }
@@ -494,6 +514,8 @@ mod tests {
             ("postgresql://a:1,b:2/db", "host", "c", "postgresql://a:1,b:2/db?host=c"),
             ("postgresql:///db", "host", "srv2", "postgresql:///db?host=srv2"),
             ("postgresql:///db?", "host", "srv2", "postgresql:///db?host=srv2"),
+            ("postgresql:///db?a=?", "host", "srv2", "postgresql:///db?a=?&host=srv2"),
+            ("postgresql://a?b=/&c=@", "b", "x", "postgresql://a/?b=x&c=@"),
             ("postgresql:///db?a=b", "host", "/tmp", "postgresql:///db?a=b&host=%2Ftmp"),
             ("postgresql://a?host=b&port=1", "host", "c", "postgresql://a?host=c&port=1"),
             ("postgresql:///?ssl=true", "sslmode", "prefer", "postgresql:///?ssl=true&sslmode=prefer"),

@@ -4,6 +4,7 @@
 pub mod conninfo;
 pub mod demote;
 pub mod election;
+pub mod follow;
 pub mod hold;
 pub mod monitor;
 pub mod primary_slot;

@@ -35,6 +35,10 @@ pub struct Notes {
     pub looks_without_stream: u32,
     /// Why this standby cannot follow and is not mended, as the log has it already.
     pub refused: Option<String>,
+    /// When this standby last asked the cluster whom to follow, in milliseconds since boot.
+    pub asked_whom_to_follow_ms: Option<u64>,
+    /// What keeps this standby from following the promoted node, already mentioned in the log.
+    pub follow_problem: Option<String>,
     /// The state that the last monitor saw.
     pub state_seen: Option<String>,
     /// The state that the node attribute shows.

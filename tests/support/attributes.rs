@@ -74,6 +74,11 @@ impl Attributes {
         self.set(&format!("pgbaton-{}-hold", self.resource), node, hold);
     }
 
+    /// Where a node is, when that is not its name.
+    pub(crate) fn set_address(&self, node: &str, address: &str) {
+        self.set(&format!("pgbaton-{}-address", self.resource), node, address);
+    }
+
     /// The nodes that `crm_node -l` knows.
     pub(crate) fn set_members(&self, names: &[&str]) {
         let lines: String = names.iter().enumerate().map(|(i, name)| format!("{} {name} member\n", i + 1)).collect();

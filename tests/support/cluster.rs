@@ -67,7 +67,13 @@ echo '<pacemaker-result><resources><clone id="clone">'
 while read -r node; do
     echo "<resource id=\"@RESOURCE@\" role=\"Promoted\"><node name=\"$node\"/></resource>"
 done <"$store/promoted"
-echo '</clone></resources></pacemaker-result>'
+echo '</clone></resources><node_attributes>'
+name=pgbaton-@RESOURCE@-address
+for file in "$store/attributes/$name"/*; do
+    [ -s "$file" ] || continue
+    echo "<node name=\"${file##*/}\"><attribute name=\"$name\" value=\"$(cat "$file")\"/></node>"
+done
+echo '</node_attributes></pacemaker-result>'
 "#;
 
 /// The configuration follows the attributes at once.

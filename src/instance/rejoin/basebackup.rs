@@ -1,7 +1,7 @@
 //! Cloning: the old directory is renamed, and a new one is made from the primary.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Write};
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, BufRead, BufReader};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::process::Stdio;
@@ -120,11 +120,9 @@ impl Clone<'_> {
             for (from, name) in own_files(kept)? {
                 fs::copy(from, data.join(name))?;
             }
-        } else if !self.configuration_names(&marker.node) {
-            let conninfo = self.source.conninfo().replace('\'', "''").replace('\\', "\\\\");
-            let mut file = OpenOptions::new().append(true).create(true).open(data.join("postgresql.auto.conf"))?;
-            writeln!(file, "primary_conninfo = '{conninfo}'\nprimary_slot_name = ''")?;
-            file.sync_all()?;
+        }
+        if marker.host.is_some() || (marker.kept.is_none() && !self.configuration_names(&marker.node)) {
+            self.source.name_primary(data)?;
         }
         File::open(data)?.sync_all()
     }

@@ -56,8 +56,8 @@ pub struct Marker {
     pub primary: String,
     /// The timeline that the primary writes.
     pub timeline: u32,
-    /// Whether the primary's node is the host to connect to, whatever `primary_conninfo` says.
-    pub follow_primary: bool,
+    /// The primary's address, where that is to be taken whatever `primary_conninfo` says.
+    pub host: Option<String>,
     /// How many directories are kept aside at most.
     pub keep: u32,
     /// Where this instance's own part is kept.
@@ -173,7 +173,7 @@ mod tests {
             node: "srv1".to_owned(),
             primary: "srv2".to_owned(),
             timeline: 2,
-            follow_primary: false,
+            host: None,
             keep: 3,
             kept: None,
             percent: None,

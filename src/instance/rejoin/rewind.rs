@@ -66,6 +66,9 @@ impl Rewind<'_> {
         if let Some(kept) = &marker.kept {
             restore_own_files(kept, data).map_err(|e| format!("cannot put the configuration back: {e}"))?;
         }
+        if marker.host.is_some() {
+            self.source.name_primary(data).map_err(|e| format!("cannot write primary_conninfo: {e}"))?;
+        }
         self.make_standby()
     }
 

@@ -1,8 +1,13 @@
 //! The primary that a rewind or a clone copies from, reached as the instance itself reaches it.
 
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::path::Path;
+
 use super::Marker;
 use crate::instance::Instance;
 use crate::policy::conninfo::Conninfo;
+use crate::policy::follow::wanted;
 use crate::sys::{Deadline, Owner, Program};
 
 /// How the source is reached. The password is apart from the rest: it must not be in an argument list.
@@ -10,6 +15,8 @@ pub(super) struct Source {
     conninfo: Conninfo,
     password: Option<String>,
     database: String,
+    /// For the instance's own configuration, secrets included.
+    own: Conninfo,
 }
 
 impl Source {
@@ -18,17 +25,21 @@ impl Source {
     pub(super) fn of(instance: &Instance, marker: &Marker, deadline: Deadline) -> Result<Source, String> {
         let settings = instance.settings(&["primary_conninfo"], deadline).unwrap_or_default();
         let text = settings.get("primary_conninfo").map(String::as_str).unwrap_or_default();
-        let own: Conninfo = text.parse().map_err(|e| format!("primary_conninfo cannot be used: {e}"))?;
-        let mut conninfo = own.without(&["replication", "dbname"]).with("application_name", &marker.node);
-        if text.is_empty() {
-            conninfo = conninfo.with("user", &instance.parameters.system_user);
-        }
-        if text.is_empty() || marker.follow_primary {
-            conninfo = conninfo.without(&["hostaddr"]).with("host", &marker.primary);
-        }
-        let password = conninfo.get("password").map(str::to_owned);
+        let present: Conninfo = text.parse().map_err(|e| format!("primary_conninfo cannot be used: {e}"))?;
+        let own = own_conninfo(&present, instance, marker);
+        let conninfo = own.without_secrets().without(&["replication", "dbname"]);
+        let password = own.get("password").map(str::to_owned);
         let database = instance.parameters.pgdatabase.clone();
-        Ok(Source { conninfo: conninfo.without_secrets(), password, database })
+        Ok(Source { conninfo, password, database, own })
+    }
+
+    /// Writes to the instance's configuration whom it follows, where nothing else does: the last setting in this file
+    /// is the one that counts.
+    pub(super) fn name_primary(&self, data: &Path) -> io::Result<()> {
+        let value = self.own.expose().replace('\\', "\\\\").replace('\'', "''");
+        let mut file = OpenOptions::new().append(true).create(true).open(data.join("postgresql.auto.conf"))?;
+        writeln!(file, "primary_conninfo = '{value}'")?;
+        file.sync_all()
     }
 
     /// For an argument list.
@@ -63,5 +74,21 @@ impl Source {
         let program = self.program(instance, owner, "psql").args(["-X", "-A", "-t", "-q", "-w"]);
         let program = program.args(["-d", &self.conninfo_for_sql(), "-c", sql]);
         program.run(deadline).map(|text| text.trim().to_owned()).map_err(|e| e.to_string())
+    }
+}
+
+fn own_conninfo(present: &Conninfo, instance: &Instance, marker: &Marker) -> Conninfo {
+    let is_empty = present.expose().is_empty();
+    let mut own = present.clone();
+    if own.get("application_name") != Some(&marker.node) {
+        own = own.with("application_name", &marker.node);
+    }
+    if is_empty {
+        own = own.with("user", &instance.parameters.system_user);
+    }
+    match &marker.host {
+        Some(host) => wanted(&own, host).unwrap_or(own),
+        None if is_empty => own.with("host", &marker.primary),
+        None => own,
     }
 }

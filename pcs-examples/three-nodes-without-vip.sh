@@ -1,0 +1,64 @@
+#!/bin/bash
+# Three nodes without a virtual address, with pcs: for networks where an address cannot move, several sites for instance.
+# Run it as root on one node; every setting can be given in the environment.
+#
+# Clients name all nodes and ask for the one that takes writes (libpq from 10 on, JDBC: targetServerType=primary):
+#     host=srv1,srv2,srv3 target_session_attrs=read-write
+# Standbys are told by the agent (follow=promoted): after a promotion their `primary_conninfo` gets the promoted node's
+# name as its host. Another address than the name is a node attribute: pcs node attribute srv1 pgbaton-pgsql-address=10.0.0.1
+#
+# Before: the same version of PostgreSQL, 13 or newer, on all nodes, one primary and two standbys made by pg_basebackup, all
+# of them stopped, none of them started by systemd; on each node `primary_conninfo` with application_name=<its name>; the
+# password of the replication role in a password file (.pgpass), because PostgreSQL logs a changed `primary_conninfo`; the
+# agent's role (by default postgres) a superuser, or allowed to set that parameter.
+set -euo pipefail
+
+CLUSTER=${CLUSTER:-pgcluster}
+NODES=${NODES:-"srv1 srv2 srv3"}
+BINDIR=${BINDIR:-/usr/lib/postgresql/15/bin}
+PGDATA=${PGDATA:-/var/lib/postgresql/15/main}
+AGENT=${AGENT:-ocf:pgbaton:postgresql}
+# One fence device per node; %n stands for the node's name.
+FENCE_AGENT=${FENCE_AGENT:-fence_ipmilan}
+FENCE_OPTIONS=${FENCE_OPTIONS:-"ip=%n-ipmi username=admin password=secret lanplus=1"}
+
+# Needs pcsd on all nodes and the password of the user hacluster. SKIP_SETUP=1 when the cluster is formed already.
+if [ -z "${SKIP_SETUP:-}" ]; then
+    pcs host auth $NODES -u hacluster
+    pcs cluster setup "$CLUSTER" $NODES
+    # Not at boot: a node that was fenced is looked at before it comes back. Leave --all away to change nothing here.
+    pcs cluster start --all --wait=60
+fi
+
+# Everything below becomes one change, so that nothing starts before fencing and the constraints are there.
+cib=$(mktemp)
+trap 'rm -f "$cib" "$cib.before"' EXIT
+pcs cluster cib "$cib"
+cp "$cib" "$cib.before"
+
+pcs -f "$cib" property set stonith-enabled=true
+# Without quorum everything stops: a part of the cluster that is not the larger one must not write.
+pcs -f "$cib" property set no-quorum-policy=stop
+# No resource moves back by itself.
+pcs -f "$cib" resource defaults update resource-stickiness=10
+# An instance that failed five times on a node waits for a person (pcs resource cleanup).
+pcs -f "$cib" resource defaults update migration-threshold=5
+
+for node in $NODES; do
+    pcs -f "$cib" stonith create "fence_$node" "$FENCE_AGENT" ${FENCE_OPTIONS//%n/$node} \
+        pcmk_host_list="$node" op monitor interval=60s
+    # No node shoots itself.
+    pcs -f "$cib" constraint location "fence_$node" avoids "$node=INFINITY"
+done
+
+pcs -f "$cib" resource create pgsql "$AGENT" bindir="$BINDIR" pgdata="$PGDATA" follow=promoted \
+    op start timeout=60s \
+    op stop timeout=60s \
+    op promote timeout=60s \
+    op demote timeout=120s \
+    op monitor interval=2s timeout=10s role=Promoted \
+    op monitor interval=10s timeout=10s role=Unpromoted \
+    op notify timeout=60s \
+    promotable promoted-max=1 notify=true
+
+pcs cluster cib-push "$cib" diff-against="$cib.before"
