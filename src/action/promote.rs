@@ -28,8 +28,7 @@ impl Agent {
 
     fn elect_and_promote(&self, session: Option<&Session>) -> Outcome {
         if self.in_cluster() {
-            let (own, voters) = self.confirm_election(session)?;
-            self.reserve_timeline(own, &voters)?;
+            self.confirm_election(session)?;
         } else {
             log::warn!("promoting without an election: Pacemaker does not run this resource as a promotable clone");
         }

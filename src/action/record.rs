@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Agent;
-use crate::cluster::Record;
+use crate::cluster::{ClusterError, Record};
 use crate::instance::{Sending, Session};
 use crate::ocf::Failure;
 use crate::sys::{Deadline, Notes};
@@ -83,23 +83,31 @@ impl Agent {
         }
     }
 
+    /// The highest number of a timeline that is known to be used, or about to be.
+    pub(super) fn used_timeline(&self) -> Result<Option<Timeline>, ClusterError> {
+        let (reserved, record) = std::thread::scope(|scope| {
+            let reserved = scope.spawn(|| self.cluster.reserved(self.deadline));
+            let record = self.cluster.record(self.deadline);
+            (reserved.join().unwrap_or(Ok(None)), record)
+        });
+        Ok(reserved?.max(record?.map(|record| record.history.last().timeline)))
+    }
+
     /// Sees to it that the coming promotion uses a number that no other timeline has.
     ///
     /// PostgreSQL takes the number after the last one that it knows of. A primary that was lost before anybody received
     /// its timeline may have used that number: the two would then look like one. So each promotion reserves its number
     /// on all nodes that vote, and one that finds numbers reserved has PostgreSQL skip them: a history file is enough
     /// (`findNewestTimeLine` in timeline.c).
-    pub(super) fn reserve_timeline(&self, own: Timeline, voters: &[NodeName]) -> Result<(), Failure> {
-        let failed = |e: crate::cluster::ClusterError| Failure::generic(e.to_string());
-        let (reserved, record) = std::thread::scope(|scope| {
-            let reserved = scope.spawn(|| self.cluster.reserved(self.deadline));
-            let record = self.cluster.record(self.deadline);
-            (reserved.join().unwrap_or(Ok(None)), record)
-        });
-        let recorded = record.map_err(failed)?.map(|record| record.history.last().timeline);
-        let used = reserved.map_err(failed)?.max(recorded).unwrap_or(own).max(own);
-        let next = Timeline(used.0 + 1);
-        self.cluster.reserve(next, voters, self.deadline).map_err(failed)?;
+    pub(super) fn reserve_timeline(
+        &self,
+        own: Timeline,
+        used: Option<Timeline>,
+        voters: &[NodeName],
+    ) -> Result<(), Failure> {
+        let used = used.unwrap_or(own).max(own);
+        let next = Timeline(used.0.saturating_add(1));
+        self.cluster.reserve(next, voters, self.deadline).map_err(|e| Failure::generic(e.to_string()))?;
         let skipped: Vec<Timeline> = (own.0 + 1..=used.0).map(Timeline).collect();
         if !skipped.is_empty() {
             log::info!("timeline {used} was used by a primary that this instance knows nothing of; skipping to {next}");

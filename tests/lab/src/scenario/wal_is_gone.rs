@@ -66,5 +66,7 @@ fn outlast_its_wal(lab: &Lab, client: &Client, away: &str) -> Result<String> {
     }
     client.wait_for_rows(50)?;
     lab.push_wal_out(&primary, &segment)?;
+    // Fencing would take the power again that it is about to be given.
+    lab.wait_until_idle()?;
     Ok(primary)
 }
