@@ -201,6 +201,11 @@ fn another_clusters_directory_is_refused_whatever_is_allowed() {
     let refused = old.call("start").parameter("rejoin", "clone").run().expect_code(1);
     assert!(refused.reason().contains("another cluster") && refused.reason().contains("pgdata"), "{refused:#?}");
     assert!(cluster.attributes.record().contains(&new.sql("select system_identifier from pg_control_system()")));
+    // Also without a primary: it must not stand for election.
+    new.call("stop").run().expect_code(0);
+    cluster.attributes.set_promoted(&[]);
+    let refused = old.call("start").run().expect_code(1);
+    assert!(refused.reason().contains("another cluster") && refused.reason().contains("--delete"), "{refused:#?}");
     assert!(old.kept_aside().is_empty() && old.data.join("PG_VERSION").is_file());
 }
 

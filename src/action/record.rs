@@ -20,7 +20,9 @@ impl Agent {
         }
         match self.write_record(timeline, deadline) {
             Ok(()) => Notes { published_timeline: Some(timeline.0), ..before.clone() }.save(&path, &before),
-            Err(failure) => log::warn!("the record of timeline {timeline} was not written: {failure}"),
+            Err(failure) => {
+                self.log_refusal_once(&format!("the record of timeline {timeline} was not written: {failure}"))
+            }
         }
     }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::Agent;
+use super::start::Check;
 use crate::cluster::Record;
 use crate::instance::rejoin::{Marker, Phase, Rejoining, Task};
 use crate::instance::{ControlData, Session};
@@ -30,10 +31,8 @@ impl Agent {
     /// What has to happen before the server of an instance that is down is launched.
     pub(super) fn way_in(&self) -> Result<WayIn, Failure> {
         match self.instance.rejoining()? {
-            Rejoining::No => match self.trouble_of_stopped() {
-                Some((trouble, primary)) => self.mend(&trouble, &primary),
-                None => Ok(WayIn::Launch),
-            },
+            Rejoining::No if self.in_cluster() => self.way_in_of_stopped(),
+            Rejoining::No => Ok(WayIn::Launch),
             Rejoining::Done(_) => self.end_of_rejoin(),
             Rejoining::UnderWay(marker) => self.await_worker(&marker),
             Rejoining::Interrupted(marker) => {
@@ -74,10 +73,8 @@ impl Agent {
             Ok(Rejoining::UnderWay(marker)) => Some(self.tell(&marker)),
             Ok(_) if probe => None,
             Ok(Rejoining::Interrupted(marker)) => {
-                if let Err(failure) = self.start_worker() {
-                    return Some(Err(failure));
-                }
-                Some(self.tell(&marker))
+                let again = if self.instance.rejoin_is_due(&marker) { self.start_worker() } else { Ok(()) };
+                Some(again.and_then(|()| self.tell(&marker)))
             }
             Ok(Rejoining::Done(_)) => Some(self.rejoin_done()),
             Ok(Rejoining::No) => None,
@@ -90,7 +87,7 @@ impl Agent {
     }
 
     fn rejoin_done(&self) -> Result<ExitCode, Failure> {
-        self.become_standby(super::start::Check::Nothing).map(|()| ExitCode::Success)
+        self.become_standby(Check::Nothing).map(|()| ExitCode::Success)
     }
 
     /// Has an instance mended that cannot follow, if the parameter allows it.
@@ -177,23 +174,56 @@ impl Agent {
         }
     }
 
-    /// What keeps an instance that is down from following the primary that is there now. That it cannot be
-    /// found out is no trouble: the server itself follows or does not.
-    fn trouble_of_stopped(&self) -> Option<(Trouble, Record)> {
-        if !self.in_cluster() {
-            return None;
+    fn way_in_of_stopped(&self) -> Result<WayIn, Failure> {
+        let Some(primary) = self.other_primary(self.deadline.at_most(Duration::from_secs(5))) else {
+            return Ok(WayIn::Launch);
+        };
+        match self.trouble_of_stopped(&primary) {
+            Some(trouble) if self.is_promoted_there(&primary.primary)? => self.mend(&trouble, &primary),
+            _ => Ok(WayIn::Launch),
         }
-        let primary = self.other_primary(self.deadline.at_most(Duration::from_secs(5)))?;
+    }
+
+    /// What was published may be old: nothing is overwritten for a primary that the cluster does not have.
+    fn is_promoted_there(&self, node: &NodeName) -> Result<bool, Failure> {
+        let promoted = self.cluster.promoted(self.deadline.at_most(Duration::from_secs(5)));
+        promoted.map(|nodes| nodes.contains(node)).map_err(|e| Failure::generic(e.to_string()))
+    }
+
+    /// The record of the last primary. Unknown, it is as good as none.
+    pub(super) fn last_primary(&self) -> Option<Record> {
+        self.cluster.record(self.deadline.at_most(Duration::from_secs(5))).unwrap_or_else(|error| {
+            log::warn!("the record in the cluster configuration is not known: {error}");
+            None
+        })
+    }
+
+    /// Why this instance must not stand for election, if it belongs to another cluster than the last primary. One that
+    /// has diverged from that primary may be all that is left of the data: the election compares it with the others.
+    pub(super) fn complaint_of_foreign(&self, last: &Record) -> Option<Failure> {
+        let ours = self.instance.control_data(self.deadline.at_most(Duration::from_secs(5))).ok()?.system;
+        let foreign = Trouble::Foreign { ours, theirs: last.system };
+        let cure = self.cluster.way_to_remove_record();
+        (ours != last.system).then(|| {
+            Failure::generic(format!(
+                "{foreign}; correct pgdata or datadir, or, if this is the right one, forget the last primary: {cure}"
+            ))
+        })
+    }
+
+    /// What keeps an instance that is down from following this primary. That it cannot be found out is no
+    /// trouble: the server itself follows or does not.
+    fn trouble_of_stopped(&self, primary: &Record) -> Option<Trouble> {
         if self.instance.has_empty_directory() {
-            return Some((Trouble::Empty, primary));
+            return Some(Trouble::Empty);
         }
         if self.instance.missing().is_some() {
             return None;
         }
-        let found = self.compare_stopped(&primary);
-        let found =
-            found.map_err(|why| log::warn!("cannot compare this instance with {}: {why}", primary.primary)).ok()?;
-        Some((found?, primary))
+        self.compare_stopped(primary).unwrap_or_else(|why| {
+            log::warn!("cannot compare this instance with {}: {why}", primary.primary);
+            None
+        })
     }
 
     fn compare_stopped(&self, primary: &Record) -> Result<Option<Trouble>, String> {
@@ -222,9 +252,7 @@ impl Agent {
         let deadline = self.deadline.at_most(Duration::from_secs(5));
         let Some(primary) = self.other_primary(deadline) else { return Ok(None) };
         let Some(trouble) = self.trouble_of_running(session, &primary, deadline)? else { return Ok(None) };
-        // What was published may be old: nothing is overwritten for a primary that the cluster does not have.
-        let promoted = self.cluster.promoted(deadline).map_err(|e| Failure::generic(e.to_string()))?;
-        if !promoted.contains(&primary.primary) {
+        if !self.is_promoted_there(&primary.primary)? {
             return Ok(None);
         }
         match self.plan_mending(&trouble, &primary) {
@@ -266,7 +294,7 @@ impl Agent {
         Ok(oldest.filter(|oldest| end < *oldest).map(|oldest| Trouble::TooFarBehind { end, oldest }))
     }
 
-    fn log_refusal_once(&self, why: &str) {
+    pub(super) fn log_refusal_once(&self, why: &str) {
         let path = self.notes_path();
         let before = Notes::load(&path);
         if before.refused.as_deref() != Some(why) {

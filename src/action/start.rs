@@ -25,17 +25,24 @@ pub(super) enum Check {
 
 impl Agent {
     pub(super) fn start(&self) -> Outcome {
+        if !self.in_cluster() {
+            return self.become_standby(Check::Configuration).map(|()| ExitCode::Success);
+        }
+        self.forget(|notes| (notes.state_seen, notes.state_shown, notes.looks_without_stream) = (None, None, 0));
         // The score is written while the server starts: a change of it makes Pacemaker plan anew once the
-        // starts have ended, and not once more after them.
+        // starts have ended, and not once more after them. Nothing delays the server's own work, which takes longer.
         std::thread::scope(|scope| {
-            if self.in_cluster() {
-                self.forget(|notes| {
-                    (notes.state_seen, notes.state_shown, notes.looks_without_stream) = (None, None, 0)
-                });
-                scope.spawn(|| self.stand_if_nobody_is_promoted());
-            }
+            scope.spawn(|| {
+                self.await_launch();
+                self.stand_if_nobody_is_promoted();
+            });
+            let last_primary = scope.spawn(|| {
+                self.await_launch();
+                self.last_primary()
+            });
             self.become_standby(Check::Configuration)?;
-            self.follow_after_start();
+            let last_primary = last_primary.join().unwrap_or_default();
+            self.stop_for(last_primary.and_then(|last| self.complaint_of_foreign(&last)).as_slice())?;
             Ok(ExitCode::Success)
         })
     }
@@ -67,6 +74,13 @@ impl Agent {
                 return Err(self.out_of_time(&waits_for));
             }
         }
+    }
+
+    /// Waits a moment until a server process is there. A start that is refused has none.
+    fn await_launch(&self) {
+        let mut pace = Pace::up_to(Duration::from_millis(10));
+        let moment = self.deadline.at_most(Duration::from_secs(1));
+        while !self.instance.is_running() && pace.step(moment) {}
     }
 
     /// Takes one step and says what is waited for next.

@@ -68,7 +68,7 @@ impl Agent {
         self.stop_for(&self.complaints_of_settings(&["hot_standby"]))
     }
 
-    fn stop_for(&self, complaints: &[Failure]) -> Result<(), Failure> {
+    pub(super) fn stop_for(&self, complaints: &[Failure]) -> Result<(), Failure> {
         if !complaints.is_empty() {
             log::warn!("stopping the server that was just started: it could not do its part");
             let ended = self.instance.end(budget(self.deadline.remaining()));

@@ -107,10 +107,21 @@ impl Cluster {
         Ok(tool.run(bounded(deadline)).map(drop)?)
     }
 
+    /// The command for a person who knows that the record is wrong.
+    #[must_use]
+    pub fn way_to_remove_record(&self) -> String {
+        format!("{} --delete", self.record_tool_words().join(" "))
+    }
+
     fn record_tool(&self) -> Program {
+        let words = self.record_tool_words();
+        Program::new(&words[0]).args(&words[1..])
+    }
+
+    fn record_tool_words(&self) -> [String; 7] {
         let set = format!("pgbaton-{}", self.resource);
         let name = format!("{set}-record");
-        Program::new("crm_attribute").args(["--type", "crm_config", "--set-name", &set, "--name", &name])
+        ["crm_attribute", "--type", "crm_config", "--set-name", &set, "--name", &name].map(str::to_owned)
     }
 
     /// The highest number of a timeline that a promotion was about to use.

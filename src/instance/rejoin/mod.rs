@@ -28,6 +28,9 @@ use super::{Instance, LaunchError};
 use crate::ocf::Failure;
 use crate::sys::{Deadline, Pace, Program};
 
+/// The longest time between two attempts.
+const LONGEST_PAUSE: Duration = Duration::from_secs(120);
+
 /// What is known of a rejoin of this data directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Rejoining {
@@ -62,6 +65,16 @@ impl Instance {
             Some(marker) if marker.phase == Phase::Done => Rejoining::Done(marker),
             Some(marker) => Rejoining::Interrupted(marker),
         })
+    }
+
+    /// Whether it is time to try again what has failed: the more often it has, the later.
+    #[must_use]
+    pub fn rejoin_is_due(&self, marker: &Marker) -> bool {
+        let pause = Duration::from_secs(u64::from(marker.failures) * 10).min(LONGEST_PAUSE);
+        let written =
+            std::fs::symlink_metadata(marker::marker_path(self.data_directory())).and_then(|file| file.modified());
+        // A clock that was set back makes it due.
+        written.ok().and_then(|written| written.elapsed().ok()).is_none_or(|age| age >= pause)
     }
 
     /// Writes the marker: from now on the directory is not started.

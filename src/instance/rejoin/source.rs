@@ -27,7 +27,8 @@ impl Source {
         let text = settings.get("primary_conninfo").map(String::as_str).unwrap_or_default();
         let present: Conninfo = text.parse().map_err(|e| format!("primary_conninfo cannot be used: {e}"))?;
         let own = own_conninfo(&present, instance, marker);
-        let conninfo = own.without_secrets().without(&["replication", "dbname"]);
+        // Not under the node's name: a copy in the making must not count as a synchronous standby, nor get a score.
+        let conninfo = own.without_secrets().without(&["replication", "dbname", "application_name"]);
         let password = own.get("password").map(str::to_owned);
         let database = instance.parameters.pgdatabase.clone();
         Ok(Source { conninfo, password, database, own })

@@ -118,7 +118,7 @@ fn pg_hba(node: &Node) -> String {
          local replication all peer\n\
          host replication all {VIP}/32 reject\n\
          host replication all {}/32 reject\n\
-         host replication replicator {NETWORK_CIDR} trust\n\
+         host replication replicator,postgres {NETWORK_CIDR} trust\n\
          host all all {NETWORK_CIDR} trust\n\
          host all all 127.0.0.1/32 trust\n",
         node.address
