@@ -116,6 +116,29 @@ impl Plan {
         self.nodes.iter().find(|node| node.duty == Duty::Witness)
     }
 
+    /// Whether the example gives clients and standbys an address that moves with the primary.
+    pub(crate) fn has_address(&self) -> bool {
+        !self.example.contains("without-vip")
+    }
+
+    /// Where a standby finds its primary when it starts for the first time: at the virtual address, or else at the first
+    /// node. It is the agent's part to correct the latter.
+    pub(crate) fn first_upstream(&self) -> &str {
+        match self.cluster_nodes().next() {
+            Some(first) if !self.has_address() => &first.name,
+            _ => VIP,
+        }
+    }
+
+    /// Where clients look for the primary: at the virtual address, or else at every node. The clients do not know the
+    /// nodes' names.
+    pub(crate) fn client_hosts(&self) -> Vec<String> {
+        match self.has_address() {
+            true => vec![VIP.to_owned()],
+            false => self.cluster_nodes().map(|node| node.address.clone()).collect(),
+        }
+    }
+
     pub(crate) fn node(&self, name: &str) -> Result<&Node> {
         self.nodes
             .iter()
