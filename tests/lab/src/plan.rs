@@ -207,3 +207,28 @@ fn refuse_bad_names(names: &[String]) -> Result<()> {
         count => unexpected(format!("{count} nodes; a lab has 2 to 16")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(example: &str) -> Plan {
+        let nodes =
+            ["a", "b"].iter().zip(1..).map(|(name, id)| node(name, id, FIRST_NODE + id, Duty::Cluster)).collect();
+        let (example, agent) = (example.to_owned(), String::new());
+        Plan { suite: String::new(), postgres_major: 15, nodes, example, agent, install: None, checksums: true }
+    }
+
+    #[test]
+    fn everybody_goes_to_the_address_if_there_is_one() {
+        let plan = plan("three-nodes-vip");
+        assert_eq!((plan.first_upstream(), plan.client_hosts()), (VIP, vec![VIP.to_owned()]));
+    }
+
+    #[test]
+    fn without_an_address_standbys_go_to_a_node_and_clients_to_all() {
+        let plan = plan("three-nodes-without-vip");
+        assert_eq!(plan.first_upstream(), "a");
+        assert_eq!(plan.client_hosts(), ["192.0.2.12", "192.0.2.13"]);
+    }
+}
