@@ -172,6 +172,17 @@ impl Lab {
         }
     }
 
+    /// The connection that the node's clone receives WAL through is not taken for a standby's: it would get a score, and
+    /// acknowledge synchronous commits with files that nobody can start.
+    pub(crate) fn assert_counts_as_no_standby(&self, primary: &str, node: &str) -> Result<()> {
+        let ask = "select state || ' ' || sync_state from pg_stat_replication where application_name";
+        let there = sql_on(primary, &format!("{ask} = '{node}' and state = 'streaming'"))?;
+        match there.as_str() {
+            "" => Ok(()),
+            connection => unexpected(format!("{primary} takes the clone of {node} for a standby: {connection}")),
+        }
+    }
+
     /// What a node alone had of these rows lies in the first directory that it has kept aside since then.
     pub(crate) fn assert_keeps_rows(
         &self,

@@ -9,7 +9,7 @@ use crate::error::unexpected;
 use crate::harness::Lab;
 
 /// A table that makes the clone long enough.
-const MEGABYTES: u64 = 100;
+const MEGABYTES: u64 = 200;
 const DETECTION_LIMIT: Duration = Duration::from_secs(30);
 const RETURN_LIMIT: Duration = Duration::from_secs(240);
 
@@ -25,6 +25,7 @@ pub(super) fn clone_interrupted_by_power_loss(lab: &Lab) -> Verdict {
 
     lab.power_on(&away)?;
     lab.wait_until_halfway_cloned(&away)?;
+    lab.assert_counts_as_no_standby(&primary, &away)?;
     lab.power_off(&away)?;
     lab.assert_interrupted(&away)?;
     lab.wait_until(&format!("{away} found lost"), DETECTION_LIMIT, |state| !state.online.contains(&away))?;
