@@ -116,6 +116,29 @@ impl Plan {
         self.nodes.iter().find(|node| node.duty == Duty::Witness)
     }
 
+    /// Whether the example gives clients and standbys an address that moves with the primary.
+    pub(crate) fn has_address(&self) -> bool {
+        !self.example.contains("without-vip")
+    }
+
+    /// Where a standby finds its primary when it starts for the first time: at the virtual address, or else at the first
+    /// node. It is the agent's part to correct the latter.
+    pub(crate) fn first_upstream(&self) -> &str {
+        match self.cluster_nodes().next() {
+            Some(first) if !self.has_address() => &first.name,
+            _ => VIP,
+        }
+    }
+
+    /// Where clients look for the primary: at the virtual address, or else at every node. The clients do not know the
+    /// nodes' names.
+    pub(crate) fn client_hosts(&self) -> Vec<String> {
+        match self.has_address() {
+            true => vec![VIP.to_owned()],
+            false => self.cluster_nodes().map(|node| node.address.clone()).collect(),
+        }
+    }
+
     pub(crate) fn node(&self, name: &str) -> Result<&Node> {
         self.nodes
             .iter()
@@ -182,5 +205,30 @@ fn refuse_bad_names(names: &[String]) -> Result<()> {
     match names.len() {
         2..=16 => Ok(()),
         count => unexpected(format!("{count} nodes; a lab has 2 to 16")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(example: &str) -> Plan {
+        let nodes =
+            ["a", "b"].iter().zip(1..).map(|(name, id)| node(name, id, FIRST_NODE + id, Duty::Cluster)).collect();
+        let (example, agent) = (example.to_owned(), String::new());
+        Plan { suite: String::new(), postgres_major: 15, nodes, example, agent, install: None, checksums: true }
+    }
+
+    #[test]
+    fn everybody_goes_to_the_address_if_there_is_one() {
+        let plan = plan("three-nodes-vip");
+        assert_eq!((plan.first_upstream(), plan.client_hosts()), (VIP, vec![VIP.to_owned()]));
+    }
+
+    #[test]
+    fn without_an_address_standbys_go_to_a_node_and_clients_to_all() {
+        let plan = plan("three-nodes-without-vip");
+        assert_eq!(plan.first_upstream(), "a");
+        assert_eq!(plan.client_hosts(), ["192.0.2.12", "192.0.2.13"]);
     }
 }

@@ -18,6 +18,12 @@ wal_keep_size = 0
 max_slot_wal_keep_size = '32MB'
 min_wal_size = '32MB'
 max_wal_size = '64MB'";
+/// No WAL is kept but what a slot holds, and that can be much.
+pub(crate) const KEEP_WAL_IN_SLOTS: &str = "\
+wal_keep_size = 0
+max_slot_wal_keep_size = '1GB'
+min_wal_size = '32MB'
+max_wal_size = '64MB'";
 
 impl Lab {
     /// Makes a table of that size, all of it on disk.
@@ -45,6 +51,13 @@ impl Lab {
         sql_on_within(primary, &ask, BULK_LIMIT).map(drop)
     }
 
+    /// [`Self::write_wal`], after which segments that nobody holds are removed.
+    pub(crate) fn turn_wal_over(&self, primary: &str, megabytes: u64) -> Result<()> {
+        self.write_wal(primary, megabytes)?;
+        self.sql(primary, "select pg_switch_wal()")?;
+        sql_on_within(primary, "checkpoint", BULK_LIMIT).map(drop)
+    }
+
     /// The segment of WAL that the primary writes.
     pub(crate) fn current_segment(&self, primary: &str) -> Result<String> {
         self.sql(primary, "select pg_walfile_name(pg_current_wal_flush_lsn())")
@@ -54,9 +67,7 @@ impl Lab {
     pub(crate) fn push_wal_out(&self, primary: &str, segment: &str) -> Result<()> {
         let is_there = format!("select count(*) from pg_ls_waldir() where name = '{segment}'");
         wait::until(&format!("{primary} without {segment}"), BULK_LIMIT, || {
-            self.write_wal(primary, MEGABYTES_AT_ONCE)?;
-            self.sql(primary, "select pg_switch_wal()")?;
-            sql_on_within(primary, "checkpoint", BULK_LIMIT)?;
+            self.turn_wal_over(primary, MEGABYTES_AT_ONCE)?;
             Ok(match self.sql(primary, &is_there)? == "0" {
                 true => Seen::Yes(()),
                 false => Seen::NotYet("it is still there".to_owned()),

@@ -1,4 +1,5 @@
-//! The writing client: in a network namespace of its own, one row after the other through the virtual address.
+//! The writing client: in a network namespace of its own, one row after the other through the virtual
+//! address, or to whichever node takes writes where there is none.
 
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -59,9 +60,10 @@ impl Client {
         let stop = Arc::new(AtomicBool::new(false));
         let history = Arc::new(Mutex::new(History::new(number)));
         let (their_stop, their_history) = (Arc::clone(&stop), Arc::clone(&history));
+        let hosts = lab.plan.client_hosts();
         let thread = thread::spawn(move || {
             plug_in(sequence)?;
-            write_rows(number, &their_stop, &their_history);
+            write_rows(number, &hosts, &their_stop, &their_history);
             Ok(())
         });
         let client = Self { number, lab: lab.clone(), stop, history, thread: Some(thread) };
@@ -140,14 +142,14 @@ pub(crate) fn plug_in(sequence: usize) -> Result<()> {
     net::address_eth0(&client_address(sequence))
 }
 
-fn write_rows(number: i32, stop: &AtomicBool, history: &Mutex<History>) {
+fn write_rows(number: i32, hosts: &[String], stop: &AtomicBool, history: &Mutex<History>) {
     let start = Instant::now();
     history.lock().unwrap_or_else(PoisonError::into_inner).began = SystemTime::now();
     let mut session = None;
     let mut n = 0;
     while !stop.load(Ordering::Relaxed) {
         let begin = start.elapsed();
-        let result = match session.take().map_or_else(|| Session::connect(number), Ok) {
+        let result = match session.take().map_or_else(|| Session::connect(number, hosts), Ok) {
             Ok(open) => {
                 // Every attempt has a number of its own: one whose fate is unknown is never tried again.
                 n += 1;

@@ -1,5 +1,5 @@
-//! Before each scenario the cluster is brought to full strength: all nodes online, one primary with the virtual address,
-//! all others streaming standbys that could be promoted, no failure and no constraint left from before.
+//! Before each scenario the cluster is brought to full strength: all nodes online, one primary with the virtual address, if
+//! there is one, all others streaming standbys that could be promoted, no failure and no constraint left from before.
 
 use std::fs;
 use std::path::Path;
@@ -74,6 +74,10 @@ fn shortfall_of_today(lab: &Lab, state: &State) -> Result<Option<String>> {
     if !is_whole(lab, state) {
         return Ok(Some(brief(state)));
     }
+    // A clone receives WAL under its node's name, too.
+    if let Some(node) = lab.nodes().into_iter().find(|node| lab.is_rejoining(node)) {
+        return Ok(Some(format!("{node} is being rewound or cloned")));
+    }
     let primary = &state.promoted[0];
     let streaming = sql_on(primary, "select application_name from pg_stat_replication where state = 'streaming'")?;
     if let Some(standby) = state.unpromoted.iter().find(|standby| !streaming.lines().any(|name| name == *standby)) {
@@ -102,7 +106,7 @@ fn is_whole(lab: &Lab, state: &State) -> bool {
         && state.standby_mode.is_empty()
         && state.promoted.len() == 1
         && state.unpromoted.len() == count - 1
-        && state.address.as_ref() == state.promoted.first()
+        && (!lab.plan.has_address() || state.address.as_ref() == state.promoted.first())
         && state.troubled.is_empty()
         && state.unpromoted.iter().all(|standby| state.scores.get(standby).is_some_and(|score| *score > 0))
 }
@@ -113,6 +117,7 @@ fn mend(lab: &Lab) -> Result<()> {
     undo_in_the_cluster(lab)?;
     lab.nodes().iter().try_for_each(|node| lab.take_wal_volume_back(node))?;
     wait_or_rebuild(lab)?;
+    lab.wait_until_slots_are_taken_back()?;
     lab.nodes().iter().try_for_each(|node| lab.forget_what_was_kept(node))
 }
 
@@ -152,6 +157,9 @@ fn undo_what_scenarios_do(lab: &Lab) -> Result<()> {
             // A server without processes, or none stopped: both are well.
             let _ = run_on(&node, &["pkill", "-CONT", "-u", "postgres"], COMMAND_LIMIT);
             drop_scenario_settings(lab, &node)?;
+        } else {
+            // Its layer can be written to; most often there is no such file.
+            let _ = fs::remove_file(paths::upper(&node).join(SCENARIO_CONF.trim_start_matches('/')));
         }
         switch::order(&format!("after-fencing {node} {after_fencing}"))?;
     }

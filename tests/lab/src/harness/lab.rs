@@ -322,7 +322,7 @@ impl Lab {
 
     // --- clients ---------------------------------------------------------------------------------------------------
 
-    /// A client that writes through the virtual address; its first row has been acknowledged.
+    /// A client that writes wherever the primary is; its first row has been acknowledged.
     pub(crate) fn writing_client(&self) -> Result<Client> {
         let client = Client::start(self)?;
         client.wait_for_first_row()?;

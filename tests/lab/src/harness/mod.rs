@@ -15,11 +15,12 @@ mod pgbench;
 mod rejoin;
 mod replication;
 mod session;
+mod slots;
 mod wal_bytes;
 mod wal_volume;
 
 pub(crate) use ambush::Moment;
-pub(crate) use ballast::KEEP_LITTLE_WAL;
+pub(crate) use ballast::{KEEP_LITTLE_WAL, KEEP_WAL_IN_SLOTS};
 pub(crate) use client::Client;
 pub(crate) use history::Report;
 pub(crate) use kept::Kept;

@@ -17,8 +17,8 @@ use crate::{paths, switch};
 /// Rows that the client writes before, and while no standby receives them.
 const ROWS: usize = 50;
 const WORDS_LIMIT: Duration = Duration::from_secs(90);
-const REWIND_LIMIT: Duration = Duration::from_secs(120);
-/// Between one look at the rewind and the next: it may be over in a second.
+const REJOIN_LIMIT: Duration = Duration::from_secs(120);
+/// Between one look at the program and the next: it may be over in a second.
 const STEP: Duration = Duration::from_millis(1);
 
 impl Lab {
@@ -98,16 +98,12 @@ impl Lab {
 
     /// Waits until pg_rewind writes into the node's files: from here on until its end nobody can start them.
     pub(crate) fn wait_until_halfway_rewound(&self, node: &str) -> Result<()> {
-        let start = Instant::now();
-        while start.elapsed() < REWIND_LIMIT {
-            // Without power it has no processes.
-            let processes = switch::group(node)?.processes().unwrap_or_default();
-            if processes.into_iter().any(rewinds_files) {
-                return Ok(());
-            }
-            thread::sleep(STEP);
-        }
-        unexpected(format!("no pg_rewind that writes was seen on {node} within {REWIND_LIMIT:?}"))
+        wait_until_writing(node, "pg_rewind")
+    }
+
+    /// Waits until pg_basebackup writes the node's files: its old ones are kept aside by now.
+    pub(crate) fn wait_until_halfway_cloned(&self, node: &str) -> Result<()> {
+        wait_until_writing(node, "pg_basebackup")
     }
 
     // --- breaking --------------------------------------------------------------------------------------------------
@@ -166,13 +162,24 @@ impl Lab {
 
     // --- judging ---------------------------------------------------------------------------------------------------
 
-    /// The node lost its power while its data directory was being rewound.
+    /// The node lost its power while its data directory was being rewound or cloned.
     pub(crate) fn assert_interrupted(&self, node: &str) -> Result<()> {
         match self.is_rejoining(node) {
             true => Ok(()),
             false => {
-                unexpected(format!("the rewind of {node} was over before it could be interrupted: make it longer"))
+                unexpected(format!("the rejoin of {node} was over before it could be interrupted: make it longer"))
             }
+        }
+    }
+
+    /// The connection that the node's clone receives WAL through is not taken for a standby's: it would get a score, and
+    /// acknowledge synchronous commits with files that nobody can start.
+    pub(crate) fn assert_counts_as_no_standby(&self, primary: &str, node: &str) -> Result<()> {
+        let ask = "select state || ' ' || sync_state from pg_stat_replication where application_name";
+        let there = sql_on(primary, &format!("{ask} = '{node}' and state = 'streaming'"))?;
+        match there.as_str() {
+            "" => Ok(()),
+            connection => unexpected(format!("{primary} takes the clone of {node} for a standby: {connection}")),
         }
     }
 
@@ -211,11 +218,25 @@ impl Lab {
     }
 }
 
-/// A pg_rewind that has a file of a relation open: it only opens those to write them.
-fn rewinds_files(pid: i32) -> bool {
+fn wait_until_writing(node: &str, program: &str) -> Result<()> {
+    let start = Instant::now();
+    while start.elapsed() < REJOIN_LIMIT {
+        // Without power it has no processes.
+        let processes = switch::group(node)?.processes().unwrap_or_default();
+        if processes.into_iter().any(|pid| writes_relation(pid, program)) {
+            return Ok(());
+        }
+        thread::sleep(STEP);
+    }
+    unexpected(format!("no {program} that writes was seen on {node} within {REJOIN_LIMIT:?}"))
+}
+
+/// Whether the process is this program and has a file of a relation open: pg_rewind and pg_basebackup only open those to
+/// write them.
+fn writes_relation(pid: i32, program: &str) -> bool {
     let process = PathBuf::from(format!("/proc/{pid}"));
-    let is_rewind = fs::read_to_string(process.join("comm")).is_ok_and(|name| name.trim_end() == "pg_rewind");
+    let is_program = fs::read_to_string(process.join("comm")).is_ok_and(|name| name.trim_end() == program);
     let is_relation = |path: &Path| path.to_string_lossy().contains("/base/");
     let open = || fs::read_dir(process.join("fd")).into_iter().flatten().flatten();
-    is_rewind && open().any(|file| fs::read_link(file.path()).is_ok_and(|path| is_relation(&path)))
+    is_program && open().any(|file| fs::read_link(file.path()).is_ok_and(|path| is_relation(&path)))
 }

@@ -114,6 +114,18 @@ impl Lab {
 
     // --- judging ---------------------------------------------------------------------------------------------------
 
+    /// Every standby streams from the primary's node by its name, and not from an address that moves.
+    pub(crate) fn assert_all_follow(&self, primary: &str) -> Result<()> {
+        let ask = "select sender_host from pg_stat_wal_receiver where status = 'streaming'";
+        for node in self.nodes().iter().filter(|node| *node != primary) {
+            let host = sql_on(node, ask)?;
+            if host != primary {
+                return unexpected(format!("{node} should stream from {primary}, it streams from '{host}'"));
+            }
+        }
+        Ok(())
+    }
+
     /// The server answers questions and refuses to write.
     pub(crate) fn assert_only_reads(&self, node: &str) -> Result<()> {
         number(&sql_on(node, "select count(*) from lab.rows")?)?;

@@ -5,10 +5,10 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 use std::time::Duration;
 
+use postgres::config::TargetSessionAttrs;
 use postgres::{Config, NoTls};
 
-use crate::plan::VIP;
-
+/// For each host that is tried.
 pub(super) const CONNECT_LIMIT: Duration = Duration::from_millis(150);
 pub(super) const ANSWER_LIMIT: Duration = Duration::from_secs(1);
 const SOCKET_LIMIT: Duration = Duration::from_secs(5);
@@ -33,12 +33,15 @@ pub(super) struct Session {
 }
 
 impl Session {
-    pub(super) fn connect(client: i32) -> Result<Self, String> {
+    /// With several hosts, to the first one that answers and takes writes.
+    pub(super) fn connect(client: i32, hosts: &[String]) -> Result<Self, String> {
+        let limit = CONNECT_LIMIT * u32::try_from(hosts.len()).unwrap_or(1);
+        let config = config(hosts);
         let (rows, next_row) = mpsc::channel();
         let (answer, answers) = mpsc::channel();
         let (connected, connection) = mpsc::channel();
-        thread::spawn(move || talk(client, &connected, &next_row, &answer));
-        match connection.recv_timeout(CONNECT_LIMIT) {
+        thread::spawn(move || talk(client, &config, &connected, &next_row, &answer));
+        match connection.recv_timeout(limit) {
             Ok(Ok(())) => Ok(Self { rows, answers }),
             Ok(Err(reason)) => Err(reason),
             Err(_) => Err("no connection in time".to_owned()),
@@ -52,9 +55,26 @@ impl Session {
     }
 }
 
-fn talk(client: i32, connected: &Sender<Result<(), String>>, rows: &Receiver<i64>, answer: &Sender<Answer>) {
+fn config(hosts: &[String]) -> Config {
     let mut config = Config::new();
-    config.host(VIP).user("client").dbname("postgres").connect_timeout(CONNECT_LIMIT).tcp_user_timeout(SOCKET_LIMIT);
+    config.user("client").dbname("postgres").connect_timeout(CONNECT_LIMIT).tcp_user_timeout(SOCKET_LIMIT);
+    for host in hosts {
+        config.host(host);
+    }
+    // It takes a question more, which the client of one address is spared.
+    if hosts.len() > 1 {
+        config.target_session_attrs(TargetSessionAttrs::ReadWrite);
+    }
+    config
+}
+
+fn talk(
+    client: i32,
+    config: &Config,
+    connected: &Sender<Result<(), String>>,
+    rows: &Receiver<i64>,
+    answer: &Sender<Answer>,
+) {
     let mut connection = match config.connect(NoTls) {
         Ok(connection) => connection,
         Err(error) => return drop(connected.send(Err(text_of(&error)))),

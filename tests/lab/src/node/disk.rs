@@ -25,7 +25,7 @@ pub(crate) fn prepare(plan: &Plan, node: &Node, authkey: &[u8]) -> Result<()> {
     write(&upper.join("etc/corosync/corosync.conf"), corosync_conf(plan))?;
     write(&upper.join("etc/corosync/authkey"), authkey)?;
     mounts::set_mode(&upper.join("etc/corosync/authkey"), 0o400)?;
-    write(&upper.join("etc/postgresql/node.conf"), node_conf(node))?;
+    write(&upper.join("etc/postgresql/node.conf"), node_conf(plan, node))?;
     write(&upper.join("etc/postgresql/pg_hba.conf"), pg_hba(node))?;
     install_fence_agent(&upper)?;
     if let Some(tree) = &plan.install {
@@ -101,11 +101,11 @@ fn votes(plan: &Plan) -> String {
 }
 
 /// The settings that differ per node lie outside of the data directory: a copy of that can be any node's.
-fn node_conf(node: &Node) -> String {
-    let name = &node.name;
+fn node_conf(plan: &Plan, node: &Node) -> String {
+    let (name, upstream) = (&node.name, plan.first_upstream());
     format!(
         "cluster_name = '{name}'\n\
-         primary_conninfo = 'host={VIP} user=replicator application_name={name} connect_timeout=3'\n\
+         primary_conninfo = 'host={upstream} user=replicator application_name={name} connect_timeout=3'\n\
          hba_file = '/etc/postgresql/pg_hba.conf'\n\
          include_if_exists '/etc/postgresql/scenario.conf'\n"
     )

@@ -1,6 +1,7 @@
 //! The scenarios, one file each, and the runner that gives each of them a cluster at full strength.
 
 mod agent_killed;
+mod clone_interrupted_by_power_loss;
 mod cold_start;
 mod cold_start_after_power_loss_of_all;
 mod crmsh_example;
@@ -12,6 +13,7 @@ mod power_loss_of_all_after_a_failover;
 mod power_loss_of_the_primarys_node;
 mod power_loss_right_after_promotion;
 mod power_loss_while_a_standby_is_behind;
+mod primary_changes_while_a_standby_is_away;
 mod primary_out_of_connections;
 mod primarys_node_cut_from_the_network;
 mod primarys_node_frozen;
@@ -24,11 +26,13 @@ mod sigkill_of_a_standbys_processes;
 mod sigkill_of_the_primarys_postmaster;
 mod sigkill_of_the_primarys_processes;
 mod sigstop_of_the_primarys_postmaster;
+mod slots_and_their_bound;
 mod standby_mode_of_the_primarys_node;
 mod switchover_and_back;
 mod switchover_ten_times_round;
 mod switchover_to_a_lagging_standby;
 mod switchover_with_a_large_dirty_buffer;
+mod three_nodes_without_vip;
 mod two_nodes_with_a_quorum_device;
 mod two_of_three_nodes_lost;
 mod two_primaries_without_fencing;
@@ -136,8 +140,24 @@ pub(crate) const ALL: &[Scenario] = &[
     scenario("switchover_ten_times_round", switchover_ten_times_round::switchover_ten_times_round),
     scenario("wal_is_gone", wal_is_gone::wal_is_gone),
     scenario("wal_is_gone_and_no_clone_is_wanted", wal_is_gone::wal_is_gone_and_no_clone_is_wanted),
+    scenario("clone_interrupted_by_power_loss", clone_interrupted_by_power_loss::clone_interrupted_by_power_loss),
     scenario("empty_data_directory", empty_data_directory::empty_data_directory),
+    scenario(
+        "empty_data_directory_and_no_clone_is_wanted",
+        empty_data_directory::empty_data_directory_and_no_clone_is_wanted,
+    ),
     scenario("directory_of_another_cluster", directory_of_another_cluster::directory_of_another_cluster),
+    // Replication slots.
+    scenario("slot_keeps_wal_within_the_bound", slots_and_their_bound::slot_keeps_wal_within_the_bound),
+    scenario("slot_keeps_no_wal_beyond_the_bound", slots_and_their_bound::slot_keeps_no_wal_beyond_the_bound),
+    scenario(
+        "failover_while_a_standby_is_away_keeps_its_wal",
+        primary_changes_while_a_standby_is_away::failover_while_a_standby_is_away_keeps_its_wal,
+    ),
+    scenario(
+        "switchover_while_a_standby_is_away_keeps_its_wal",
+        primary_changes_while_a_standby_is_away::switchover_while_a_standby_is_away_keeps_its_wal,
+    ),
     // Instances of their own.
     Scenario {
         checksums: false,
@@ -153,6 +173,10 @@ pub(crate) const ALL: &[Scenario] = &[
         ..scenario("names_that_are_prefixes", names_that_are_prefixes::names_that_are_prefixes)
     },
     Scenario { example: Some(crmsh_example::EXAMPLE), ..scenario("crmsh_example", crmsh_example::crmsh_example) },
+    Scenario {
+        example: Some(three_nodes_without_vip::EXAMPLE),
+        ..scenario("three_nodes_without_vip", three_nodes_without_vip::three_nodes_without_vip)
+    },
     Scenario {
         nodes: Some(two_nodes_with_a_quorum_device::NODES),
         example: Some(two_nodes_with_a_quorum_device::EXAMPLE),

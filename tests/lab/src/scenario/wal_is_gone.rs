@@ -53,7 +53,7 @@ pub(super) fn wal_is_gone_and_no_clone_is_wanted(lab: &Lab) -> Verdict {
 }
 
 /// The standby's node is off until the others have dropped the segment that it had received last.
-fn outlast_its_wal(lab: &Lab, client: &Client, away: &str) -> Result<String> {
+pub(super) fn outlast_its_wal(lab: &Lab, client: &Client, away: &str) -> Result<String> {
     let primary = lab.primary()?;
     client.wait_for_rows(50)?;
     lab.stays_off_after_fencing(away)?;
