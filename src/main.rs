@@ -24,13 +24,13 @@ fn exit_code() -> i32 {
     }
     match CommandLine::parse().command {
         Command::Ocf { action } => ocf(&action),
-        Command::Rejoin => rejoin(),
+        Command::Rejoin { ticket } => rejoin(ticket),
     }
 }
 
 /// The worker: started by the agent, as the instance's owner.
-fn rejoin() -> i32 {
-    let done = action::rejoin(&Environment::of_this_process());
+fn rejoin(ticket: u64) -> i32 {
+    let done = action::rejoin(&Environment::of_this_process(), ticket);
     if let Err(failure) = &done {
         log::error!("rejoin failed: {failure}");
     }

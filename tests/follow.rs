@@ -153,7 +153,8 @@ fn while_nobody_is_promoted_the_cluster_is_not_asked_at_every_monitor() {
     cluster.attributes.take_calls();
     for expected in [1, 0, 0] {
         call(&standby, "monitor").run().expect_code(0);
-        let calls = cluster.attributes.take_calls();
+        let mut calls = cluster.attributes.take_calls();
+        calls.retain(|call| call.contains("crm_mon"));
         assert_eq!(calls.len(), expected, "{calls:?}");
     }
     assert_eq!(setting(&standby), conninfo("srv3", host(&old)));
@@ -162,7 +163,9 @@ fn while_nobody_is_promoted_the_cluster_is_not_asked_at_every_monitor() {
 #[test]
 fn the_monitor_of_a_standby_that_streams_executes_nothing() {
     let (_cluster, _primary, second, _third) = without_virtual_address();
-    call(&second, "monitor").run().expect_code(0);
+    for _ in 0..2 {
+        call(&second, "monitor").run().expect_code(0);
+    }
     assert_eq!(executed_by(call(&second, "monitor").command()), [""; 0]);
 }
 

@@ -147,7 +147,8 @@ fn a_worker_that_was_killed_is_followed_by_another_and_its_directory_is_never_st
         assert_eq!(old.seen(), Seen::Down);
         old.call("monitor").meta("interval", "0").run().expect_code(7);
     }
-    old.call("start").timeout(60_000).run().expect_code(0);
+    let start = old.call("start").timeout(60_000).run().expect_code(0);
+    assert_eq!(old.seen(), Seen::Standby, "{start:#?}");
     expect_following(&old, &new);
     assert_eq!(inserts_in(&old.kept_aside()[0]), 1000);
 }
@@ -198,6 +199,8 @@ fn another_clusters_directory_is_refused_whatever_is_allowed() {
     let mut initdb = as_owner("initdb");
     run(initdb.args(["--no-sync", "--auth=trust", "--username=postgres", "-D"]).arg(&old.data));
     old.configure("");
+    old.run_as_primary();
+    old.stop_fast();
     let refused = old.call("start").parameter("rejoin", "clone").run().expect_code(1);
     assert!(refused.reason().contains("another cluster") && refused.reason().contains("pgdata"), "{refused:#?}");
     assert!(cluster.attributes.record().contains(&new.sql("select system_identifier from pg_control_system()")));

@@ -145,7 +145,7 @@ fn a_standby_asks_for_no_slot_that_is_not_there() {
     assert_eq!(standbys[0].sql(NAME), "");
     cluster.attributes.take_calls();
     monitor(&standbys[0], "yes");
-    assert_eq!(cluster.attributes.take_calls(), [""; 0]);
+    assert_eq!(about_slots(&cluster), [""; 0]);
     monitor(&primary, "yes");
     standbys[0].call("notify").meta("notify_type", "post").meta("notify_operation", "promote").run().expect_code(0);
     monitor(&standbys[0], "yes");
@@ -215,7 +215,7 @@ fn a_standby_moves_the_others_slots_as_far_as_the_primary_allows() {
         primary.await_streaming("srv2");
         cluster.attributes.take_calls();
         monitor(standby, "yes");
-        looks += cluster.attributes.take_calls().len();
+        looks += about_slots(&cluster).len();
     }
     assert_eq!(looks, 4);
     assert!(
@@ -455,4 +455,11 @@ fn validation_tells_where_slots_are_not_bounded() {
     node.configure("max_slot_wal_keep_size = '1GB'");
     assert_eq!(told("auto"), "");
     node.call("validate-all").parameter("slots", "perhaps").run().expect_code(2).expect_reason("auto, yes or no");
+}
+
+/// The calls since the last look that are not about the state which a node shows.
+fn about_slots(cluster: &Cluster) -> Vec<String> {
+    let mut calls = cluster.attributes.take_calls();
+    calls.retain(|call| !call.contains("-state]"));
+    calls
 }

@@ -57,10 +57,10 @@ pub fn run(word: &str, environment: &Environment) -> Outcome {
 ///
 /// # Errors
 /// When it is not done.
-pub fn rejoin(environment: &Environment) -> Result<(), Failure> {
+pub fn rejoin(environment: &Environment, ticket: u64) -> Result<(), Failure> {
     let request = Request::read(environment).map_err(|e| Failure::generic(format!("OCF_RESOURCE_INSTANCE: {e}")))?;
     crate::sys::start_log(&format!("pgbaton({})", request.resource), log::LevelFilter::Info);
-    crate::instance::rejoin::work(&request)
+    crate::instance::rejoin::work(&request, ticket)
 }
 
 impl Agent {

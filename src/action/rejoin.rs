@@ -73,7 +73,7 @@ impl Agent {
             Ok(Rejoining::UnderWay(marker)) => Some(self.tell(&marker)),
             Ok(_) if probe => None,
             Ok(Rejoining::Interrupted(marker)) => {
-                let again = if self.instance.rejoin_is_due(&marker) { self.start_worker() } else { Ok(()) };
+                let again = if self.instance.rejoin_is_due(&marker) { self.start_worker(&marker) } else { Ok(()) };
                 Some(again.and_then(|()| self.tell(&marker)))
             }
             Ok(Rejoining::Done(_)) => Some(self.rejoin_done()),
@@ -107,6 +107,7 @@ impl Agent {
             Remedy::Clone => Task::Clone,
         };
         let marker = Marker {
+            ticket: 0,
             task,
             phase: Phase::Planned,
             may_clone: rejoin == crate::policy::rejoin::Rejoin::Clone,
@@ -135,13 +136,14 @@ impl Agent {
         Ok(Some(address(primary, &addresses.of_nodes).to_owned()))
     }
 
-    fn start_worker(&self) -> Result<(), Failure> {
-        let started = self.instance.start_worker(&self.request.resource);
+    fn start_worker(&self, marker: &Marker) -> Result<(), Failure> {
+        let ticket = self.instance.new_ticket(marker, self.deadline)?;
+        let started = self.instance.start_worker(&self.request.resource, ticket);
         started.map_err(|e| Failure::generic(format!("cannot start the rejoin: {e}")))
     }
 
     fn set_to_work(&self, marker: &Marker) -> Result<WayIn, Failure> {
-        self.start_worker()?;
+        self.start_worker(marker)?;
         let begins = self.deadline.at_most(WORKER_BEGINS);
         let mut pace = Pace::up_to(Duration::from_millis(50));
         while matches!(self.instance.rejoining()?, Rejoining::Interrupted(now) if now.failures == marker.failures) {
@@ -263,7 +265,7 @@ impl Agent {
             Ok(marker) => {
                 let ended = self.instance.end(budget(self.deadline.remaining() / 2));
                 ended.map_err(|e| Failure::generic(e.to_string()))?;
-                self.start_worker()?;
+                self.start_worker(&marker)?;
                 Ok(Some(in_words(&marker)))
             }
         }

@@ -43,6 +43,7 @@ impl Agent {
             self.become_standby(Check::Configuration)?;
             let last_primary = last_primary.join().unwrap_or_default();
             self.stop_for(last_primary.and_then(|last| self.complaint_of_foreign(&last)).as_slice())?;
+            self.follow_after_start();
             Ok(ExitCode::Success)
         })
     }
@@ -58,8 +59,14 @@ impl Agent {
             let found = self.instance.observe(self.deadline.at_most(ONE_LOOK));
             let step = start::next(&found.state);
             let is_down = matches!(step, Step::Launch | Step::RefuseAbsent(_));
-            if is_down && launched.is_none() && self.way_in()? == WayIn::UnderWay {
-                return Ok(());
+            if is_down && launched.is_none() {
+                if self.way_in()? == WayIn::UnderWay {
+                    return Ok(());
+                }
+                // An empty directory may have been filled.
+                if matches!(step, Step::RefuseAbsent(_)) && self.instance.missing().is_none() {
+                    continue;
+                }
             }
             if step == Step::Done {
                 let unchecked = check == Check::Configuration && launched.is_some();

@@ -20,8 +20,12 @@ impl Agent {
             notes.state_seen = Some(words.to_owned());
         } else if before.state_shown.as_deref() != Some(words) {
             match self.cluster.show_state(Some(words), self.deadline.at_most(Duration::from_secs(2))) {
-                Ok(()) => notes.state_shown = Some(words.to_owned()),
-                Err(error) => log::warn!("cannot show the state '{words}' as a node attribute: {error}"),
+                Ok(()) => (notes.state_shown, notes.state_untold) = (Some(words.to_owned()), false),
+                Err(error) if !before.state_untold => {
+                    log::warn!("cannot show the state '{words}' as a node attribute: {error}");
+                    notes.state_untold = true;
+                }
+                Err(_) => {}
             }
         }
         notes.save(&path, &before);

@@ -26,5 +26,8 @@ pub enum Command {
     },
     /// Rewind or clone an instance, as the agent has planned it
     #[command(hide = true)]
-    Rejoin,
+    Rejoin {
+        /// The number that the marker names
+        ticket: u64,
+    },
 }

@@ -43,6 +43,8 @@ pub struct Notes {
     pub state_seen: Option<String>,
     /// The state that the node attribute shows.
     pub state_shown: Option<String>,
+    /// It could not be shown, and the log has that already.
+    pub state_untold: bool,
     /// About the replication slots.
     pub slots: SlotNotes,
 }

@@ -66,14 +66,18 @@ pub(super) struct Range {
 pub(super) fn keep(data: &Path, kept: &Path, range: Range, list: &str) -> Result<(), String> {
     let files = files(data, range).map_err(|e| format!("cannot list the WAL: {e}"))?;
     let size: u64 = files.iter().filter_map(|(from, _)| fs::metadata(from).ok()).map(|data| data.len()).sum();
+    // An attempt that was killed has left this; it has its real name only when it is complete.
+    let unfinished = beside(data, ".kept.unfinished");
+    let _ = fs::remove_dir_all(&unfinished);
     refuse_without_room(data, size)?;
-    let _ = fs::remove_dir_all(kept);
     let copy = || -> io::Result<()> {
         for (from, to) in &files {
-            copy_durably(from, &kept.join(to))?;
+            copy_durably(from, &unfinished.join(to))?;
         }
-        write_list(kept, list)?;
-        sync_directories(kept)
+        write_list(&unfinished, list)?;
+        sync_directories(&unfinished)?;
+        fs::rename(&unfinished, kept)?;
+        sync_parent_of(kept)
     };
     copy().map_err(|e| format!("cannot keep the WAL aside in {}: {e}", kept.display()))
 }
@@ -151,7 +155,7 @@ fn sync_directories(kept: &Path) -> io::Result<()> {
             Err(error) => return Err(error),
         }
     }
-    sync_parent_of(kept)
+    Ok(())
 }
 
 /// Bytes that the owner may still write on the volume.

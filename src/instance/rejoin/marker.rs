@@ -42,6 +42,8 @@ pub enum Phase {
 /// Everything that the worker needs to know, and that the agent tells of its work.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Marker {
+    /// Which worker may do it: one that was started before the last `stop` may not.
+    pub ticket: u64,
     /// What is being done.
     pub task: Task,
     /// How far it is.
@@ -166,6 +168,7 @@ mod tests {
 
     fn marker() -> Marker {
         Marker {
+            ticket: 0,
             task: Task::Rewind,
             phase: Phase::Planned,
             may_clone: false,

@@ -26,7 +26,7 @@ use super::as_owner::AsOwnerError;
 use super::launch::leave_session;
 use super::{Instance, LaunchError};
 use crate::ocf::Failure;
-use crate::sys::{Deadline, Pace, Program};
+use crate::sys::{Deadline, Pace, Program, since_boot};
 
 /// The longest time between two attempts.
 const LONGEST_PAUSE: Duration = Duration::from_secs(120);
@@ -105,11 +105,12 @@ impl Instance {
     ///
     /// # Errors
     /// When it cannot be started.
-    pub fn start_worker(&self, resource: &str) -> Result<(), LaunchError> {
+    pub fn start_worker(&self, resource: &str, ticket: u64) -> Result<(), LaunchError> {
         let owner = self.owner()?;
         let log = self.open_log().map_err(|cause| self.log_error(cause))?;
         let itself = std::env::current_exe().map_err(|cause| self.log_error(cause))?;
         let program = Program::new(itself).owned_by(&owner).arg("rejoin").variable("OCF_RESOURCE_INSTANCE", resource);
+        let program = program.arg(ticket.to_string());
         let parameters = self.parameters.variables();
         let program = parameters.into_iter().fold(program, |program, (name, value)| program.variable(name, value));
         let mut command = program.command();
@@ -124,11 +125,31 @@ impl Instance {
         Ok(())
     }
 
+    /// Gives out a new ticket: workers that have an older one and have not begun yet never will.
+    ///
+    /// # Errors
+    /// When the marker cannot be written.
+    pub fn new_ticket(&self, marker: &Marker, deadline: Deadline) -> Result<u64, Failure> {
+        let now = u64::try_from(since_boot().as_nanos()).unwrap_or(u64::MAX);
+        let ticket = now.max(marker.ticket.saturating_add(1));
+        self.plan_rejoin(Marker { ticket, ..marker.clone() }, deadline).map(|()| ticket)
+    }
+
     /// Ends the worker and the programs that it runs. What they were doing is done again later.
     ///
     /// # Errors
     /// When they do not end in time.
     pub fn end_worker(&self, deadline: Deadline) -> Result<(), Failure> {
+        self.end_working(deadline)?;
+        if let Ok(Rejoining::Interrupted(marker)) = self.rejoining()
+            && let Err(failure) = self.new_ticket(&marker, deadline)
+        {
+            log::warn!("a worker that was just started cannot be told to end: {failure}");
+        }
+        self.end_working(deadline)
+    }
+
+    fn end_working(&self, deadline: Deadline) -> Result<(), Failure> {
         let mut pace = Pace::up_to(Duration::from_millis(50));
         let mut told = false;
         while let Some(leader) = marker::worker(self.data_directory()) {

@@ -14,19 +14,18 @@ use crate::sys::{Deadline, Pace};
 /// The server that is being stopped, and its WAL senders, have this long to end.
 const SERVER_ENDS: Duration = Duration::from_secs(120);
 
-/// Does what the marker says, once. The agent decides about another attempt.
+/// Does what the marker says, once, if the ticket is the marker's. The agent decides about another attempt.
 ///
 /// # Errors
 /// When it is not done; the marker has the reason, too.
-pub fn work(request: &Request) -> Result<(), Failure> {
+pub fn work(request: &Request, ticket: u64) -> Result<(), Failure> {
     let instance = Instance::new(&request.parameters, &request.resource);
     let data = instance.data_directory();
     let failed = |error: std::io::Error| Failure::generic(format!("rejoin of {}: {error}", data.display()));
     // Kept until this process ends, and by the programs that it runs.
     let Some(_lock) = take_lock(data).map_err(failed)? else { return Ok(()) };
-    let Some(mut marker) = Marker::read(data).map_err(failed)?.filter(|marker| marker.phase != Phase::Done) else {
-        return Ok(());
-    };
+    let is_for_us = |marker: &Marker| marker.phase != Phase::Done && marker.ticket == ticket;
+    let Some(mut marker) = Marker::read(data).map_err(failed)?.filter(is_for_us) else { return Ok(()) };
     let result = await_end_of_server(&instance).and_then(|()| attempt(&instance, &mut marker));
     match &result {
         Ok(()) => marker.phase = Phase::Done,
