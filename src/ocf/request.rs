@@ -90,7 +90,7 @@ impl FromStr for Action {
 pub struct Meta {
     /// When Pacemaker would kill the action.
     pub timeout: Duration,
-    /// A monitor that asks whether the resource is there at all (interval 0).
+    /// A monitor that asks whether the resource is there at all: its interval is 0, or not given (2.1.5).
     pub probe: bool,
     /// This node's name, where Pacemaker gave it.
     pub node: Option<NodeName>,
@@ -112,7 +112,7 @@ impl Meta {
         let promoted_max = number("promoted_max").or(number("master_max"));
         Meta {
             timeout: number("timeout").map_or(Meta::DEFAULT_TIMEOUT, Duration::from_millis),
-            probe: number("interval") == Some(0),
+            probe: number("interval").unwrap_or(0) == 0,
             node: environment.meta("on_node").and_then(|name| name.parse().ok()),
             promotable: flag("promotable").unwrap_or(false) || promoted_max.is_some(),
             notify: flag("notify"),
@@ -188,6 +188,14 @@ mod tests {
         assert_eq!(request.meta.timeout, Duration::from_secs(10));
         assert!(request.meta.probe && request.meta.promotable);
         assert_eq!(request.meta.notify, Some(true));
+    }
+
+    #[test]
+    fn a_probe_is_a_monitor_without_an_interval() {
+        for (interval, probe) in [("0", true), ("", true), ("10000", false)] {
+            let meta = Meta::read(&Environment::from([("OCF_RESKEY_CRM_meta_interval", interval)]));
+            assert_eq!(meta.probe, probe, "{interval:?}");
+        }
     }
 
     #[test]
