@@ -18,7 +18,9 @@ const QUERY: &str = "select current_setting('server_version_num'), current_setti
      case when pg_is_in_recovery() then pg_last_wal_replay_lsn() else pg_current_wal_flush_lsn() end, \
      exists (select from pg_stat_wal_receiver where status is null or status = 'streaming'), \
      slot.slot_name, slot.slot_type = 'physical' and not slot.temporary, slot.active_pid, slot.restart_lsn, \
-     to_jsonb(slot) ->> 'wal_status' = 'lost' \
+     to_jsonb(slot) ->> 'wal_status' = 'lost', \
+     to_jsonb(slot) ->> 'wal_status' in ('unreserved', 'lost') and exists (select from pg_stat_activity \
+     where backend_type = 'checkpointer' and wait_event = 'ReplicationSlotDrop') \
      from (select 1) as one left join pg_replication_slots as slot on true";
 
 /// How long a slot is waited for whose process was just ended.
@@ -82,6 +84,15 @@ impl Session {
         self.query(&sql, deadline).map(drop)
     }
 
+    /// Tells the process that uses a slot to end.
+    ///
+    /// # Errors
+    /// When the server refuses or does not answer.
+    pub fn end_user_of_slot(&self, user: i32, name: &SlotName, deadline: Deadline) -> Result<(), SqlError> {
+        let sql = format!("select pg_terminate_backend(active_pid) {} and active_pid = {user}", from_slot(name));
+        self.query(&sql, deadline).map(drop)
+    }
+
     /// Ends the process that uses a slot, then removes the slot. False when it is still or again in use.
     ///
     /// A sender whose standby takes nothing (frozen, or cut off) is told more than once: at the first time it tries to
@@ -90,10 +101,9 @@ impl Session {
     /// # Errors
     /// When the server refuses or does not answer.
     pub fn take_slot_from(&self, user: i32, name: &SlotName, deadline: Deadline) -> Result<bool, SqlError> {
-        let sql = format!("select pg_terminate_backend(active_pid) {} and active_pid = {user}", from_slot(name));
         let (patience, mut pace) = (deadline.at_most(RELEASE), Pace::up_to(Duration::from_millis(200)));
         loop {
-            self.query(&sql, deadline)?;
+            self.end_user_of_slot(user, name, deadline)?;
             match self.drop_slot(name, deadline) {
                 Ok(true) => return Ok(true),
                 // Still or again in use: between the look and the order, that is an error of the server's.
@@ -149,6 +159,7 @@ fn slot(row: &Row) -> Option<Slot> {
         user: text(row, 8).and_then(|pid| pid.parse().ok()),
         restart: text(row, 9).and_then(|lsn| lsn.parse().ok()),
         lost: text(row, 10) == Some("t"),
+        revoked: text(row, 11) == Some("t"),
     })
 }
 
@@ -160,27 +171,27 @@ fn text(row: &Row, column: usize) -> Option<&str> {
 mod tests {
     use super::*;
 
-    fn row(slot: [Option<&str>; 5], bound: Option<&str>) -> Row {
+    fn row(slot: [Option<&str>; 6], bound: Option<&str>) -> Row {
         let server = [Some("150008"), bound, Some(""), Some("16777216"), Some("0/5000000"), Some("f")];
         server.into_iter().chain(slot).map(|column| column.map(str::to_owned)).collect()
     }
 
     #[test]
     fn a_server_without_slots_has_one_row() {
-        let facts = facts(&[row([None; 5], Some("-1"))]).unwrap();
+        let facts = facts(&[row([None; 6], Some("-1"))]).unwrap();
         assert_eq!((facts.version, facts.bounded, facts.end, facts.slots.len()), (15, false, Lsn(0x500_0000), 0));
     }
 
     #[test]
     fn the_bound_is_any_size_and_version_12_has_none() {
-        let bounded = |bound| facts(&[row([None; 5], bound)]).unwrap().bounded;
+        let bounded = |bound| facts(&[row([None; 6], bound)]).unwrap().bounded;
         assert_eq!([Some("1GB"), Some("0"), Some("-1"), None].map(bounded), [true, true, false, false]);
     }
 
     #[test]
     fn slots_as_the_server_tells_them() {
-        let lost = [Some("pgbaton_srv2"), Some("t"), None, None, Some("t")];
-        let used = [Some("pgbaton_srv3"), Some("t"), Some("77"), Some("0/4000000"), Some("f")];
+        let lost = [Some("pgbaton_srv2"), Some("t"), None, None, Some("t"), None];
+        let used = [Some("pgbaton_srv3"), Some("t"), Some("77"), Some("0/4000000"), Some("f"), Some("t")];
         let slots = facts(&[row(lost, Some("1GB")), row(used, Some("1GB"))]).unwrap().slots;
         assert_eq!((slots[0].lost, slots[0].user, slots[0].restart), (true, None, None));
         assert_eq!((slots[1].lost, slots[1].user, slots[1].restart), (false, Some(77), Some(Lsn(0x400_0000))));

@@ -120,7 +120,7 @@ mod tests {
 
     fn slot(of: &str, restart: u64, user: Option<i32>) -> Slot {
         let name = SlotName::of(&node(of)).to_string();
-        Slot { name, lasting_physical: true, user, restart: Some(Lsn(restart)), lost: false }
+        Slot { name, lasting_physical: true, user, restart: Some(Lsn(restart)), lost: false, revoked: false }
     }
 
     fn word_of(slots: &[Slot], flushed: &[(&str, u64)], before: &str) -> String {

@@ -56,6 +56,10 @@ pub struct Slot {
     pub restart: Option<Lsn>,
     /// Whether `wal_status` is `lost`.
     pub lost: bool,
+    /// The server has told its process to end, because the slot retains too much, and waits for that. The checkpointer
+    /// does nothing else meanwhile: WAL is not removed, and no checkpoint ends (seen, 15: a sender whose standby has lost
+    /// power tries to send its last words until TCP gives up).
+    pub revoked: bool,
 }
 
 /// A slot of the agent.
@@ -145,6 +149,8 @@ pub enum Step {
     Drop(SlotName, Why),
     /// Let it retain less.
     Advance(SlotName, Lsn),
+    /// Tell this process, which the server waits for, once more to end.
+    Release(SlotName, i32),
     /// Remove it, ending the process that uses it, because the WAL volume is nearly full.
     GiveUp {
         /// The slot.
@@ -222,7 +228,12 @@ pub fn plan(view: &View<'_>) -> Vec<Step> {
     let gone: BTreeSet<_> = dropped.iter().map(|(name, _)| name.clone()).collect();
     let staying: Vec<_> = slots.into_iter().filter(|own| !gone.contains(&own.name)).collect();
     let drops = dropped.into_iter().map(|(name, why)| Step::Drop(name, why));
-    drops.chain(created(view, &staying)).chain(advanced(view, &staying)).collect()
+    released(&staying).into_iter().chain(drops).chain(created(view, &staying)).chain(advanced(view, &staying)).collect()
+}
+
+fn released(slots: &[OwnSlot<'_>]) -> Vec<Step> {
+    let revoked = slots.iter().filter(|own| own.slot.revoked);
+    revoked.filter_map(|own| Some(Step::Release(own.name.clone(), own.slot.user?))).collect()
 }
 
 fn given_up(view: &View<'_>, slots: &[OwnSlot<'_>]) -> Option<Step> {
@@ -311,7 +322,11 @@ impl Step {
     #[must_use]
     pub fn slot(&self) -> &SlotName {
         match self {
-            Step::Create(name) | Step::Drop(name, _) | Step::Advance(name, _) | Step::GiveUp { name, .. } => name,
+            Step::Create(name)
+            | Step::Drop(name, _)
+            | Step::Advance(name, _)
+            | Step::Release(name, _)
+            | Step::GiveUp { name, .. } => name,
         }
     }
 }
@@ -325,6 +340,9 @@ impl fmt::Display for Step {
             Step::Drop(name, Why::Lost) => write!(f, "drop the replication slot {name}: the server invalidated it"),
             Step::Drop(name, Why::Left) => write!(f, "drop the replication slot {name}: it belongs to no other node"),
             Step::Advance(name, _) => write!(f, "advance the replication slot {name}"),
+            Step::Release(name, _) => {
+                write!(f, "end the process that the server has taken the replication slot {name} from")
+            }
             Step::GiveUp { name, .. } => write!(f, "give up the replication slot {name}"),
         }
     }
@@ -349,7 +367,7 @@ mod tests {
 
     fn slot(of: &str, restart: u64) -> Slot {
         let name = name(of).to_string();
-        Slot { name, lasting_physical: true, user: None, restart: Some(Lsn(restart)), lost: false }
+        Slot { name, lasting_physical: true, user: None, restart: Some(Lsn(restart)), lost: false, revoked: false }
     }
 
     fn active(slot: Slot) -> Slot {
@@ -413,6 +431,16 @@ mod tests {
                 gave_up: self.gave_up,
             })
         }
+    }
+
+    #[test]
+    fn a_process_that_the_server_waits_for_is_told_once_more() {
+        let stuck = Slot { revoked: true, user: Some(7), ..slot("srv2", 0) };
+        let steps = Case::new(Role::Primary, &[stuck]).plan();
+        assert!(
+            steps.iter().any(|step| matches!(step, Step::Release(name, 7) if name.to_string() == "pgbaton_srv2")),
+            "{steps:?}"
+        );
     }
 
     #[test]
@@ -591,6 +619,7 @@ mod tests {
             user,
             restart: restart.map(Lsn),
             lost,
+            revoked: lost,
         })
     }
 
@@ -630,6 +659,9 @@ mod tests {
                     Step::Drop(..) => prop_assert!(there.iter().any(|s| s.user.is_none())),
                     Step::GiveUp { .. } => prop_assert!(!case.bounded),
                     Step::Create(_) => prop_assert!(case.used),
+                    Step::Release(_, user) => {
+                        prop_assert!(there.iter().any(|s| s.revoked && s.user == Some(user)));
+                    }
                 }
             }
         }

@@ -52,6 +52,10 @@ impl Keeper<'_> {
                 self.session.advance_slot(name, *to, self.deadline)?;
                 log::debug!("{step} to {to}");
             }
+            Step::Release(name, user) => {
+                log::warn!("{step}: its standby takes nothing, and no checkpoint can end meanwhile");
+                self.session.end_user_of_slot(*user, name, self.deadline)?;
+            }
             Step::GiveUp { name, user, retained, free } => self.give_up(name, *user, *retained, *free)?,
         }
         Ok(())
@@ -133,6 +137,7 @@ fn cure(step: &Step) -> &'static str {
             "the agent's role (pguser) needs the attribute REPLICATION, and max_replication_slots room for a slot per node"
         }
         Step::Drop(..) | Step::Advance(..) => "the agent's role (pguser) needs the attribute REPLICATION",
+        Step::Release(..) => "the agent's role (pguser) needs pg_signal_backend",
         Step::GiveUp { .. } => {
             "the agent's role (pguser) needs the attribute REPLICATION and pg_signal_backend; free space on the volume of pg_wal"
         }
