@@ -170,9 +170,7 @@ impl Keeper<'_> {
 
     /// Slots are not used (any more).
     fn take_back(&mut self, role: Role) -> Result<(), SqlError> {
-        if role == Role::Standby {
-            self.keep_name(false, Duration::ZERO, None)?;
-        }
+        self.keep_name(false, Duration::ZERO, None)?;
         let steps = plan(&View { used: false, ..self.view(role) });
         self.take(steps).map(drop)
     }
