@@ -296,6 +296,16 @@ fn a_standby_whose_wal_is_gone_is_cloned_when_that_is_allowed() {
 }
 
 #[test]
+fn a_primary_shows_its_timeline_while_a_standby_does_not_stream() {
+    let Diverged { cluster, new, .. } = diverged();
+    cluster.attributes.set_score("srv1", "-1000000");
+    new.call("monitor").run().expect_code(8);
+    wait_until("the control file has the new timeline", || {
+        new.sql("select timeline_id from pg_control_checkpoint()") == "2"
+    });
+}
+
+#[test]
 fn a_primary_shows_its_timeline_before_an_instance_starts_that_may_have_to_be_rewound() {
     let Diverged { new, .. } = diverged();
     let shown = || new.sql("select timeline_id from pg_control_checkpoint()");

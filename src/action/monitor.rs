@@ -112,8 +112,10 @@ impl Agent {
         self.publish_timeline(sending.timeline, deadline);
         let others = scores.keys().filter(|node| **node != own);
         let missing = others.filter(|node| !connected.iter().any(|standby| standby.name == **node)).count();
+        // Who is not connected may have to be mended.
         if missing > 0 {
             self.publish_oldest(session, &sending, deadline);
+            self.show_timeline_in_control_file(session);
         }
         self.show(if missing > 0 && connected.is_empty() { "alone" } else { "primary" });
         written

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{Agent, Outcome};
+use crate::instance::Session;
 use crate::ocf::{ExitCode, Moment, Operation};
 use crate::sys::Notes;
 use crate::types::{Role, State};
@@ -49,14 +50,24 @@ impl Agent {
         notes.save(&path, &before);
     }
 
-    /// An instance that is about to start may have to be rewound, and that has to wait until the primary's
-    /// control file shows the timeline that it writes. By itself the server takes minutes for that. It goes on with
-    /// the checkpoint when nobody waits for it any more.
+    /// An instance that is about to start may have to be rewound.
     fn checkpoint_before_a_rewind(&self) {
         let found = self.instance.observe(self.deadline.at_most(Duration::from_secs(2)));
-        let (State::Running(Role::Primary), Some(session)) = (found.state, found.session) else { return };
-        match session.control_file_lags(self.deadline) {
-            Ok(true) => drop(session.checkpoint(self.deadline.at_most(Duration::from_millis(200)))),
+        if let (State::Running(Role::Primary), Some(session)) = (found.state, found.session) {
+            self.show_timeline_in_control_file(&session);
+        }
+    }
+
+    /// A rewind has to wait until its source's control file shows the timeline that the source writes. By itself the
+    /// server takes minutes for the checkpoint that follows a promotion. It goes on with one when nobody waits for it
+    /// any more, and the connection that asked is of no use then: it has one of its own.
+    pub(super) fn show_timeline_in_control_file(&self, session: &Session) {
+        match session.control_file_lags(self.deadline.at_most(Duration::from_secs(1))) {
+            Ok(true) => {
+                let shortly = self.deadline.at_most(Duration::from_millis(200));
+                let own = self.instance.connect(self.instance.pid_file().as_ref(), shortly);
+                drop(own.and_then(|own| own.checkpoint(shortly)));
+            }
             Ok(false) => {}
             Err(error) => log::warn!("cannot see whether the control file shows the present timeline: {error}"),
         }
