@@ -16,7 +16,7 @@ use crate::instance::Session;
 use crate::instance::rejoin::Rejoining;
 use crate::ocf::Failure;
 use crate::policy::election::{Ballot, Verdict, Vote, decide, missing_bytes};
-use crate::sys::{Deadline, Notes, Pace, since_boot};
+use crate::sys::{Deadline, Notes, Pace, ms_since_boot};
 use crate::types::{NodeName, Position, Role, Score, State, Timeline};
 
 /// How long a node waits for its own instance to know its position. Another node's recovery may have to
@@ -63,7 +63,7 @@ impl Agent {
         let path = self.notes_path();
         let before = Notes::load(&path);
         let notes = Notes {
-            undecided_since_ms: Some(before.undecided_since_ms.unwrap_or_else(now_ms)),
+            undecided_since_ms: Some(before.undecided_since_ms.unwrap_or_else(ms_since_boot)),
             candidate: before.candidate || is_own,
             picked: Some(candidate.to_string()),
             ..before.clone()
@@ -93,8 +93,8 @@ impl Agent {
             log::warn!("{failure}; using 60 seconds");
             Duration::from_secs(60)
         });
-        let since = Notes::load(&self.notes_path()).undecided_since_ms.unwrap_or_else(now_ms);
-        Duration::from_millis(now_ms().saturating_sub(since)) >= timeout
+        let since = Notes::load(&self.notes_path()).undecided_since_ms.unwrap_or_else(ms_since_boot);
+        Duration::from_millis(ms_since_boot().saturating_sub(since)) >= timeout
     }
 
     /// Makes Pacemaker plan anew when the candidate must not be promoted. When scores were corrected
@@ -256,10 +256,6 @@ impl Agent {
         log::info!("standing for election again after the last one excluded this node");
         self.cluster.set_scores(&[(own, Some(Score::CANDIDATE))], deadline).map_err(failed)
     }
-}
-
-fn now_ms() -> u64 {
-    u64::try_from(since_boot().as_millis()).unwrap_or(u64::MAX)
 }
 
 fn paper_of<'a>(node: &NodeName, papers: &'a Papers) -> Option<&'a Paper> {

@@ -11,7 +11,7 @@ use crate::instance::Session;
 use crate::ocf::Follow;
 use crate::policy::conninfo::Conninfo;
 use crate::policy::follow::{FIRST_RELOADABLE_VERSION, address, leader, wanted};
-use crate::sys::{Deadline, Notes, Pace, since_boot};
+use crate::sys::{Deadline, Notes, Pace, ms_since_boot};
 use crate::types::{NodeName, Role, State};
 
 /// How long all of it may take.
@@ -95,7 +95,7 @@ impl Agent {
     /// Whether enough time has passed since the last question to the cluster. It is noted.
     fn may_ask(&self) -> bool {
         let path = self.notes_path();
-        let (before, now) = (Notes::load(&path), u64::try_from(since_boot().as_millis()).unwrap_or(u64::MAX));
+        let (before, now) = (Notes::load(&path), ms_since_boot());
         let passed = |asked: u64| Duration::from_millis(now.saturating_sub(asked)) >= BETWEEN_QUESTIONS;
         let may = before.asked_whom_to_follow_ms.is_none_or(passed);
         if may {

@@ -9,7 +9,7 @@ use crate::instance::{Receiver, Session};
 use crate::ocf::{ExitCode, Failure};
 use crate::policy::monitor::{Answer, answer};
 use crate::policy::score::{Connected, View, plan};
-use crate::sys::{Deadline, Notes, Pace, since_boot};
+use crate::sys::{Deadline, Notes, Pace, ms_since_boot};
 use crate::types::{NodeName, Role, State};
 
 /// How long a state that will change by itself is looked at. Notifications wait behind a monitor.
@@ -84,7 +84,7 @@ impl Agent {
         let known = scores.keys().chain([&own]).cloned().collect();
         let mut notes = Notes { undecided_since_ms: None, picked: None, candidate: false, ..before.clone() };
         let connected = self.cluster_nodes_among(&sending.receivers, known, &mut notes, deadline)?;
-        let now = u64::try_from(since_boot().as_millis()).unwrap_or(u64::MAX);
+        let now = ms_since_boot();
         let away = |since: &u64| Duration::from_millis(now.saturating_sub(*since));
         let missing_for = before.missing.iter().filter_map(|(name, since)| Some((name.parse().ok()?, away(since))));
         let missing_for = missing_for.collect();

@@ -16,7 +16,7 @@ use crate::ocf::Failure;
 use crate::policy::hold::{Hold, hold, is_away};
 use crate::policy::primary_slot;
 use crate::policy::slots::{Look, Members, Step, View, Volume, is_used, own_slots, plan};
-use crate::sys::{Deadline, Notes, Running, SlotNotes, since_boot};
+use crate::sys::{Deadline, Notes, Running, SlotNotes, ms_since_boot};
 use crate::types::{Lsn, NodeName, Role, SlotName};
 
 /// The share of a monitor that slots may take.
@@ -220,18 +220,13 @@ impl Keeper<'_> {
     }
 }
 
-/// Milliseconds since boot, for the notes.
-fn now_ms() -> u64 {
-    u64::try_from(since_boot().as_millis()).unwrap_or(u64::MAX)
-}
-
 fn time_since(ms: u64) -> Duration {
-    Duration::from_millis(now_ms().saturating_sub(ms))
+    Duration::from_millis(ms_since_boot().saturating_sub(ms))
 }
 
 /// Logs a failure unless it is remembered, and remembers it.
 fn tell_once(notes: &mut SlotNotes, what: &str, why: &str) {
-    if notes.refused.insert(what.to_owned(), now_ms()).is_none() {
+    if notes.refused.insert(what.to_owned(), ms_since_boot()).is_none() {
         log::warn!("cannot {what}: {why}");
     }
 }

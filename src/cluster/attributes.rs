@@ -50,6 +50,19 @@ impl Cluster {
         }
         Ok(program.spawn()?)
     }
+
+    /// Writes a private attribute of these nodes, all at the same time, and waits for each. `None` removes it.
+    pub(super) fn write_private(
+        &self,
+        name: &str,
+        value: Option<&str>,
+        nodes: &[NodeName],
+        deadline: Deadline,
+    ) -> Vec<Result<(), ClusterError>> {
+        let started: Vec<_> = nodes.iter().map(|node| self.write_attribute(name, value, Some(node), true)).collect();
+        let ended = started.into_iter().map(|running| Ok(running?.finish(bounded(deadline)).map(drop)?));
+        ended.collect()
+    }
 }
 
 /// Reads lines of the form `name="x" host="srv1" value="1"`. Others are left out: they may belong to a

@@ -138,11 +138,7 @@ impl Cluster {
     /// # Errors
     /// When it is on none of them.
     pub fn reserve(&self, timeline: Timeline, nodes: &[NodeName], deadline: Deadline) -> Result<(), ClusterError> {
-        let (name, value) = (self.reserved_name(), timeline.to_string());
-        let write = |node| self.write_attribute(&name, Some(&value), Some(node), true);
-        let started: Vec<_> = nodes.iter().map(write).collect();
-        let ended = started.into_iter().map(|running| Ok(running?.finish(bounded(deadline)).map(drop)?));
-        let results: Vec<Result<(), ClusterError>> = ended.collect();
+        let results = self.write_private(&self.reserved_name(), Some(&timeline.to_string()), nodes, deadline);
         if results.iter().any(Result::is_ok) { Ok(()) } else { results.into_iter().collect() }
     }
 

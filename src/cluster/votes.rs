@@ -125,10 +125,7 @@ impl Cluster {
     /// # Errors
     /// When one of them cannot be discarded.
     pub fn discard_votes(&self, nodes: &[NodeName], deadline: Deadline) -> Result<(), ClusterError> {
-        let name = self.paper_name();
-        let started: Vec<_> = nodes.iter().map(|node| self.write_attribute(&name, None, Some(node), true)).collect();
-        let ended = started.into_iter().map(|running| Ok(running?.finish(bounded(deadline)).map(drop)?));
-        ended.collect::<Vec<Result<(), ClusterError>>>().into_iter().collect()
+        self.write_private(&self.paper_name(), None, nodes, deadline).into_iter().collect()
     }
 
     /// The attribute's name.

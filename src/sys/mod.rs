@@ -6,7 +6,7 @@ mod journal;
 mod notes;
 mod program;
 
-pub use deadline::{Deadline, Pace, since_boot};
+pub use deadline::{Deadline, Pace, ms_since_boot, since_boot};
 pub use identity::{IdentityError, Owner};
 pub use journal::{flush_log, start_log};
 pub use notes::{Notes, SlotNotes};

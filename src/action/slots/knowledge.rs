@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::{Keeper, QUESTION, RETRY, Surroundings, now_ms, tell_of_cluster, tell_once, time_since};
+use super::{Keeper, QUESTION, RETRY, Surroundings, tell_of_cluster, tell_once, time_since};
 use crate::cluster::ClusterError;
 use crate::instance::{Receiver, SqlError};
 use crate::policy::hold::Hold;
 use crate::policy::primary_slot::{View, needs_the_primarys_word};
 use crate::policy::slots::{Members, Volume, left_behind, needs_look};
+use crate::sys::ms_since_boot;
 use crate::types::{Lsn, NodeName, SlotName};
 
 /// How often the cluster is asked whether it still knows a node that is away.
@@ -70,7 +71,7 @@ impl Keeper<'_> {
         let names = |nodes: &BTreeSet<NodeName>| nodes.iter().map(ToString::to_string).collect();
         self.notes.nodes = names(&members.nodes);
         self.notes.instances = names(&members.instances);
-        self.notes.nodes_asked_ms = Some(now_ms());
+        self.notes.nodes_asked_ms = Some(ms_since_boot());
         self.notes.refused.remove(READ_NODES);
     }
 
@@ -78,7 +79,7 @@ impl Keeper<'_> {
     fn left_for(&mut self, members: Option<&Members>) -> BTreeMap<SlotName, Duration> {
         let Some(members) = members else { return BTreeMap::new() };
         let left = left_behind(&self.facts.slots, members, &self.own);
-        let since = |name: &SlotName| self.notes.left.get(name.as_str()).copied().unwrap_or_else(now_ms);
+        let since = |name: &SlotName| self.notes.left.get(name.as_str()).copied().unwrap_or_else(ms_since_boot);
         let left: BTreeMap<_, _> = left.into_iter().map(|name| (since(&name), name)).map(|(s, n)| (n, s)).collect();
         self.notes.left = left.iter().map(|(name, since)| (name.to_string(), *since)).collect();
         left.into_iter().map(|(name, since)| (name, time_since(since))).collect()
@@ -99,7 +100,7 @@ impl Keeper<'_> {
             self.notes.unfed_since_ms = None;
             return Duration::ZERO;
         }
-        time_since(*self.notes.unfed_since_ms.get_or_insert_with(now_ms))
+        time_since(*self.notes.unfed_since_ms.get_or_insert_with(ms_since_boot))
     }
 
     /// When slots are worth a look at the primary's word: the replay position at the look before.
@@ -125,12 +126,12 @@ impl Keeper<'_> {
         let word = word.map_err(|error| tell_of_cluster(&mut self.notes, READ_WORD, &error)).ok()?;
         self.notes.refused.remove(READ_WORD);
         if for_name {
-            self.notes.name_asked_ms = Some(now_ms());
+            self.notes.name_asked_ms = Some(ms_since_boot());
         }
         if for_slots && word.is_some() {
             self.notes.looked_at = Some(self.facts.end.to_string());
         }
-        self.notes.look_failed_ms = word.is_none().then(now_ms);
+        self.notes.look_failed_ms = word.is_none().then(ms_since_boot);
         Some(word)
     }
 

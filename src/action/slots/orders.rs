@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::{Connection, Keeper, QUESTION, now_ms, tell_of_cluster, tell_once};
+use super::{Connection, Keeper, QUESTION, tell_of_cluster, tell_once};
 use crate::instance::SqlError;
 use crate::policy::slots::{BOUNDED_FROM, Step};
-use crate::sys::Deadline;
+use crate::sys::{Deadline, ms_since_boot};
 use crate::types::SlotName;
 
 /// How long a request for a checkpoint is waited for: the server goes on with it by itself.
@@ -64,7 +64,7 @@ impl Keeper<'_> {
     /// The WAL that the slot retained is removed by the next checkpoint, so one is asked for. Whether it was in time does
     /// not matter; this is the last order over this connection.
     fn give_up(&mut self, name: &SlotName, user: Option<i32>, retained: u64, free: u64) -> Result<(), SqlError> {
-        self.notes.gave_up_ms = Some(now_ms());
+        self.notes.gave_up_ms = Some(ms_since_boot());
         let gone = match user {
             Some(user) => self.session.take_slot_from(user, name, self.deadline)?,
             None => self.session.drop_slot(name, self.deadline)?,

@@ -7,7 +7,8 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use super::keep_aside::{self, new_name, own_files, remove_oldest, sync_parent_of, write_list};
+use super::keep_aside::{self, new_name, own_files, remove_oldest, write_list};
+use super::marker::sync_parent;
 use super::source::Source;
 use super::{Marker, Phase};
 use crate::instance::{Instance, signal_file};
@@ -79,7 +80,7 @@ impl Clone<'_> {
                 log::warn!("cannot remove old kept-aside directories: {error}");
             }
         }
-        sync_parent_of(data).map_err(failed)?;
+        sync_parent(data).map_err(failed)?;
         marker.phase = Phase::Kept;
         marker.write(data).map_err(failed)
     }

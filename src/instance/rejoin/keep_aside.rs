@@ -13,8 +13,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use nix::sys::statvfs::statvfs;
 
-use super::marker::beside;
-pub(super) use super::marker::sync_parent as sync_parent_of;
+use super::marker::{beside, sync_parent};
 use crate::instance::wal::parse_segment_name;
 use crate::types::{Lsn, Timeline};
 
@@ -77,7 +76,7 @@ pub(super) fn keep(data: &Path, kept: &Path, range: Range, list: &str) -> Result
         write_list(&unfinished, list)?;
         sync_directories(&unfinished)?;
         fs::rename(&unfinished, kept)?;
-        sync_parent_of(kept)
+        sync_parent(kept)
     };
     copy().map_err(|e| format!("cannot keep the WAL aside in {}: {e}", kept.display()))
 }
