@@ -6,10 +6,12 @@
 mod support;
 
 use std::fs;
+use std::path::PathBuf;
 use std::process::{Child, Stdio};
 use std::sync::Arc;
 
 use nix::sys::signal::Signal;
+use serde_json::Value;
 
 use support::cluster::Cluster;
 use support::node::{Node, as_owner, own};
@@ -33,11 +35,54 @@ fn standbys_are_ranked_below_the_primary_and_nothing_is_written_twice() {
     primary.call("monitor").run().expect_code(8);
     cluster.attributes.take_calls();
     for _ in 0..3 {
+        forget_scores(&cluster, &primary);
         primary.call("monitor").run().expect_code(8);
         let calls = cluster.attributes.take_calls();
         assert_eq!(calls.len(), 1, "{calls:?}");
         assert!(calls[0].contains("[-Q]"), "{calls:?}");
     }
+}
+
+fn notes(cluster: &Cluster, node: &Node) -> PathBuf {
+    node.data.with_file_name("run").join(format!("pgbaton-{}.json", cluster.resource))
+}
+
+/// As if they had been read long ago.
+fn forget_scores(cluster: &Cluster, primary: &Node) {
+    let path = notes(cluster, primary);
+    let mut notes: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    if !notes["scores"].is_null() {
+        notes["scores"]["read_ms"] = 0.into();
+    }
+    fs::write(path, notes.to_string()).unwrap();
+}
+
+#[test]
+fn a_score_that_somebody_has_deleted_is_written_again() {
+    let (cluster, primary, _standbys) = replicating();
+    for _ in 0..2 {
+        primary.call("monitor").run().expect_code(8);
+    }
+    cluster.attributes.set_score("srv2", "");
+    forget_scores(&cluster, &primary);
+    primary.call("monitor").run().expect_code(8);
+    assert_eq!(cluster.attributes.scores(), "srv1=1001 srv2=1000 srv3=990");
+}
+
+#[test]
+fn a_standby_that_has_connected_anew_gets_its_score_at_once() {
+    let (cluster, primary, standbys) = replicating();
+    for _ in 0..2 {
+        primary.call("monitor").run().expect_code(8);
+    }
+    signal(await_titled(&standbys[0].data, "postgres: walreceiver"), Signal::SIGKILL);
+    let sender = || primary.sql("select pid from pg_stat_replication where application_name = 'srv2'");
+    let before = sender();
+    wait_until("another sender", || !sender().is_empty() && sender() != before);
+    primary.await_streaming("srv2");
+    cluster.attributes.set_score("srv2", "");
+    primary.call("monitor").run().expect_code(8);
+    assert_eq!(cluster.attributes.scores(), "srv1=1001 srv2=1000 srv3=990");
 }
 
 #[test]
@@ -77,8 +122,7 @@ fn a_standby_that_is_gone_is_struck_off_after_a_while() {
     primary.call("monitor").run().expect_code(8);
     assert_eq!(cluster.attributes.scores(), "srv1=1001 srv2=990 srv3=1000");
     // As if the first look had been at boot.
-    let notes = primary.data.with_file_name("run").join(format!("pgbaton-{}.json", cluster.resource));
-    std::fs::write(notes, r#"{"missing": {"srv2": 0}}"#).unwrap();
+    fs::write(notes(&cluster, &primary), r#"{"missing": {"srv2": 0}}"#).unwrap();
     primary.call("monitor").run().expect_code(8);
     assert_eq!(cluster.attributes.scores(), "srv1=1001 srv2=-1000000 srv3=1000");
 }
@@ -146,12 +190,14 @@ fn a_name_that_is_only_the_beginning_of_a_nodes_name_is_another_name() {
 }
 
 #[test]
-fn a_steady_monitor_executes_one_program_on_a_primary_and_none_on_a_standby() {
-    let (_cluster, primary, standbys) = replicating();
-    for _ in 0..2 {
+fn a_steady_monitor_executes_at_most_one_program_on_a_primary_and_none_on_a_standby() {
+    let (cluster, primary, standbys) = replicating();
+    for _ in 0..3 {
         primary.call("monitor").run().expect_code(8);
         standbys[0].call("monitor").run().expect_code(0);
     }
+    assert_eq!(executed_by(primary.call("monitor").command()), [""; 0]);
+    forget_scores(&cluster, &primary);
     let executed = executed_by(primary.call("monitor").command());
     assert_eq!(executed.len(), 1, "{executed:?}");
     assert!(executed[0].contains("/attrd_updater -n"), "{executed:?}");

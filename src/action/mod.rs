@@ -8,6 +8,7 @@ mod notify;
 mod promote;
 mod record;
 mod rejoin;
+mod scores;
 mod slots;
 mod start;
 mod state;

@@ -7,7 +7,7 @@ use crate::sys::Deadline;
 use crate::types::{Lsn, Timeline};
 
 const QUERY: &str = "select pg_current_wal_flush_lsn(), application_name, state, flush_lsn, \
-     left(pg_walfile_name(pg_current_wal_insert_lsn()), 8) \
+     left(pg_walfile_name(pg_current_wal_insert_lsn()), 8), pid \
      from (select 1) as one left join pg_stat_replication on true";
 
 /// What a primary tells of its WAL.
@@ -31,6 +31,8 @@ pub struct Receiver {
     pub state: String,
     /// `flush_lsn`.
     pub flushed: Option<Lsn>,
+    /// The server process that sends to it.
+    pub sender: Option<i32>,
 }
 
 impl Session {
@@ -80,7 +82,9 @@ impl Session {
 }
 
 fn receiver(row: &Row) -> Option<Receiver> {
-    Some(Receiver { name: row.get(1)?.clone()?, state: row.get(2)?.clone().unwrap_or_default(), flushed: lsn(row, 3) })
+    let sender = row.get(5).and_then(|pid| pid.as_deref()?.parse().ok());
+    let state = row.get(2)?.clone().unwrap_or_default();
+    Some(Receiver { name: row.get(1)?.clone()?, state, flushed: lsn(row, 3), sender })
 }
 
 fn timeline(row: &Row, column: usize) -> Option<Timeline> {

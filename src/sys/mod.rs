@@ -9,5 +9,5 @@ mod program;
 pub use deadline::{Deadline, Pace, ms_since_boot, since_boot};
 pub use identity::{IdentityError, Owner};
 pub use journal::{flush_log, start_log};
-pub use notes::{Notes, SlotNotes};
+pub use notes::{Notes, ScoreMemory, SlotNotes};
 pub use program::{Output, Program, ProgramError, Running};

@@ -4,13 +4,16 @@
 //! log line, from judging a standby by a single look, and from waiting for ever. Lost notes cost one
 //! repetition.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+
+use super::ms_since_boot;
 
 /// The notes of one resource on this node.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +24,8 @@ pub struct Notes {
     /// Nodes that the primary's monitor does not find connected, with the time since boot in milliseconds
     /// at which it first did not.
     pub missing: BTreeMap<String, u64>,
+    /// The promotion scores as the primary's monitor read them last.
+    pub scores: Option<ScoreMemory>,
     /// When the election that is still undecided began, in milliseconds since boot.
     pub undecided_since_ms: Option<u64>,
     /// Who was to be promoted the last time, if nothing was promoted since.
@@ -47,6 +52,29 @@ pub struct Notes {
     pub state_untold: bool,
     /// About the replication slots.
     pub slots: SlotNotes,
+}
+
+/// Promotion scores as they were read from the cluster, so that not every monitor has to start a program for them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScoreMemory {
+    /// When they were read, in milliseconds since boot.
+    pub read_ms: u64,
+    /// The processes that sent WAL then. A node that was away has another one.
+    pub senders: BTreeSet<i32>,
+    /// The scores, by node.
+    pub scores: BTreeMap<String, String>,
+}
+
+impl ScoreMemory {
+    /// How long scores are believed. Somebody who deletes one by hand waits that long for it.
+    const BELIEVED: Duration = Duration::from_secs(10);
+
+    /// Whether the scores may be believed, given who receives WAL now.
+    #[must_use]
+    pub fn is_fresh(&self, senders: &BTreeSet<i32>) -> bool {
+        let age = Duration::from_millis(ms_since_boot().saturating_sub(self.read_ms));
+        age < Self::BELIEVED && self.senders == *senders
+    }
 }
 
 /// What one monitor leaves for the next about the replication slots. Times are milliseconds since boot.
@@ -122,6 +150,16 @@ impl Notes {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn scores_are_believed_for_a_while_and_while_the_same_processes_send() {
+        let memory = ScoreMemory { read_ms: ms_since_boot(), senders: BTreeSet::from([7]), ..ScoreMemory::default() };
+        assert!(memory.is_fresh(&BTreeSet::from([7])));
+        assert!(!memory.is_fresh(&BTreeSet::from([8])));
+        assert!(
+            !ScoreMemory { read_ms: 0, ..memory.clone() }.is_fresh(&BTreeSet::from([7])) || ms_since_boot() < 10_000
+        );
+    }
 
     #[test]
     fn notes_are_read_back_and_damaged_ones_are_empty() {

@@ -16,7 +16,10 @@ use crate::harness::Lab;
 use crate::paths;
 
 const RUNS: usize = 15;
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(120);
+/// Between two monitors of a primary: pgbaton's interval. An agent that does not ask the same each time is measured at the
+/// pace that it runs at.
+const PACE_MS: &str = "2000";
 const RUNNING: i32 = 0;
 const RUNNING_PROMOTED: i32 = 8;
 
@@ -41,8 +44,8 @@ impl Costs {
     /// CPU of all monitors of a three-node cluster in one minute.
     pub(super) fn cpu_ms_per_minute(&self, contender: Contender) -> Option<f64> {
         let per_minute = |interval: u32| 60.0 / f64::from(interval);
-        let primary = self.primary.cpu_ms.median()? * per_minute(contender.promoted_interval());
-        let standbys = 2.0 * self.standby.cpu_ms.median()? * per_minute(contender.unpromoted_interval());
+        let primary = self.primary.cpu_ms.mean()? * per_minute(contender.promoted_interval());
+        let standbys = 2.0 * self.standby.cpu_ms.mean()? * per_minute(contender.unpromoted_interval());
         Some(primary + standbys)
     }
 }
@@ -68,7 +71,8 @@ pub(super) fn measure(stage: &mut Stage) -> Result<Costs> {
 fn cost(lab: &Lab, contender: Contender, node: &str, code: i32) -> Result<Cost> {
     let promoted = code == RUNNING_PROMOTED;
     let runs = RUNS.to_string();
-    let result = run(lab, contender, node, promoted, &["--runs", &runs, "--trace"])?;
+    let pace = if promoted { PACE_MS } else { "0" };
+    let result = run(lab, contender, node, promoted, &["--runs", &runs, "--pace-ms", pace, "--trace"])?;
     if result.code != code {
         return unexpected(format!("monitor on {node} ended with {}, expected was {code}", result.code));
     }

@@ -110,7 +110,7 @@ fn of(table: &Table, contender: Contender) -> Option<&Findings> {
 fn cpu(found: &Findings, primary: bool) -> Option<f64> {
     let costs = found.costs.as_ref()?;
     let cost = if primary { &costs.primary } else { &costs.standby };
-    cost.cpu_ms.median()
+    cost.cpu_ms.mean()
 }
 
 fn median(series: &std::collections::BTreeMap<Measure, Series>, measure: Measure) -> Option<f64> {

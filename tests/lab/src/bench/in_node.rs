@@ -25,6 +25,9 @@ pub(crate) struct AgentArgs {
     /// Runs that are timed; one before them is not
     #[arg(long, default_value_t = 10)]
     runs: usize,
+    /// From the begin of one run to the begin of the next
+    #[arg(long, default_value_t = 0)]
+    pace_ms: u64,
     /// One variable of the agent's environment, on top of the executor's own
     #[arg(long = "set", value_name = "NAME=VALUE")]
     variables: Vec<String>,
@@ -57,7 +60,9 @@ pub(crate) fn measure_agent(args: &AgentArgs) -> Result<()> {
     let first = run_once(&args.command, &environment)?;
     let mut runs = Runs { code: first.code, ..Runs::default() };
     for _ in 0..args.runs {
+        let begin = Instant::now();
         let run = run_once(&args.command, &environment)?;
+        std::thread::sleep(Duration::from_millis(args.pace_ms).saturating_sub(begin.elapsed()));
         if run.code != first.code {
             return unexpected(format!("{} ended with {}, then with {}", args.command.join(" "), first.code, run.code));
         }

@@ -59,11 +59,11 @@ type Row = (&'static str, fn(Contender, &Findings) -> Option<String>);
 
 const ROWS: &[Row] = &[
     ("monitor on a standby: wall ms", |_, found| costs(found, |costs| costs.standby.wall_ms.to_string())),
-    ("... CPU ms", |_, found| costs(found, |costs| costs.standby.cpu_ms.to_string())),
+    ("... CPU ms, mean", |_, found| costs(found, |costs| costs.standby.cpu_ms.mean_text())),
     ("... programs executed", |_, found| costs(found, |costs| costs.standby.programs.to_string())),
     ("... resident memory of the agent, MB", |_, found| costs(found, |costs| megabytes(costs.standby.resident_kb))),
     ("monitor on the primary: wall ms", |_, found| costs(found, |costs| costs.primary.wall_ms.to_string())),
-    ("... CPU ms", |_, found| costs(found, |costs| costs.primary.cpu_ms.to_string())),
+    ("... CPU ms, mean", |_, found| costs(found, |costs| costs.primary.cpu_ms.mean_text())),
     ("... programs executed", |_, found| costs(found, |costs| costs.primary.programs.to_string())),
     ("... resident memory of the agent, MB", |_, found| costs(found, |costs| megabytes(costs.primary.resident_kb))),
     ("all monitors of a minute, three nodes: CPU ms", |contender, found| {

@@ -25,6 +25,20 @@ impl Series {
         }
     }
 
+    /// What an agent costs in the long run, when it does not do the same each time.
+    pub(super) fn mean(&self) -> Option<f64> {
+        let count = u32::try_from(self.values.len()).ok().filter(|count| *count > 0)?;
+        Some(self.values.iter().sum::<f64>() / f64::from(count))
+    }
+
+    /// The mean with the range.
+    pub(super) fn mean_text(&self) -> String {
+        match self.mean() {
+            None => "–".to_owned(),
+            Some(mean) => format!("{mean:.1} ({:.1} to {:.1})", self.least(), self.greatest()),
+        }
+    }
+
     fn least(&self) -> f64 {
         self.values.iter().copied().fold(f64::INFINITY, f64::min)
     }
@@ -56,6 +70,13 @@ mod tests {
         assert_eq!(Series::of(vec![4.0, 1.0, 3.0, 2.0]).median(), Some(2.5));
         assert_eq!(Series::of(vec![5.0, 1.0, 3.0]).median(), Some(3.0));
         assert_eq!(Series::default().median(), None);
+    }
+
+    #[test]
+    fn the_mean_counts_what_is_rare() {
+        assert_eq!(Series::of(vec![1.0, 1.0, 1.0, 9.0]).mean(), Some(3.0));
+        assert_eq!(Series::of(vec![1.0, 1.0, 1.0, 9.0]).mean_text(), "3.0 (1.0 to 9.0)");
+        assert_eq!(Series::default().mean(), None);
     }
 
     #[test]

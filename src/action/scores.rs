@@ -1,0 +1,154 @@
+//! The promotion scores, which the primary's monitor keeps right.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::Agent;
+use crate::cluster::ClusterError;
+use crate::instance::{Receiver, Sending, Session};
+use crate::ocf::Failure;
+use crate::policy::score::{Connected, Plan, View, plan};
+use crate::sys::{Deadline, Notes, ScoreMemory, ms_since_boot};
+use crate::types::{NodeName, Score};
+
+/// The share of a monitor that the scores may take.
+const TIME: Duration = Duration::from_secs(4);
+
+type Scores = BTreeMap<NodeName, Score>;
+
+/// A look at the standbys.
+struct Judgement {
+    scores: Scores,
+    connected: Vec<Connected>,
+    plan: Plan,
+}
+
+impl Agent {
+    /// Keeps the scores right. A failure is a warning: a primary that serves is not failed.
+    pub(super) fn judge_standbys(&self, session: &Session) {
+        if let Err(reason) = self.update_scores(session, self.deadline.at_most(TIME)) {
+            log::warn!("the promotion scores were not updated: {reason}");
+        }
+    }
+
+    fn update_scores(&self, session: &Session, deadline: Deadline) -> Result<(), Failure> {
+        let (path, own) = (self.notes_path(), self.own_name()?);
+        let before = Notes::load(&path);
+        let sending = session.sending(deadline).map_err(|e| Failure::generic(e.to_string()))?;
+        let mut notes = Notes { undecided_since_ms: None, picked: None, candidate: false, ..before.clone() };
+        let Judgement { scores, connected, plan } = self.look_at(&own, &sending, &mut notes, deadline)?;
+        let since = |node: &NodeName| before.missing.get(node.as_str()).copied().unwrap_or_else(ms_since_boot);
+        notes.missing = plan.missing.iter().map(|node| (node.to_string(), since(node))).collect();
+        notes.scores = notes.scores.filter(|_| plan.changes.is_empty());
+        notes.save(&path, &before);
+        let written = self.write_scores(plan, deadline);
+        self.publish_timeline(sending.timeline, deadline);
+        let others = scores.keys().filter(|node| **node != own);
+        let missing = others.filter(|node| !connected.iter().any(|standby| standby.name == **node)).count();
+        // Who is not connected may have to be mended.
+        if missing > 0 {
+            self.publish_oldest(session, &sending, deadline);
+            self.show_timeline_in_control_file(session);
+        }
+        self.show(if missing > 0 && connected.is_empty() { "alone" } else { "primary" });
+        written
+    }
+
+    /// Judges by the scores that an earlier monitor has read, and asks the cluster for them when those are old, or when
+    /// there is something to do.
+    fn look_at(
+        &self,
+        own: &NodeName,
+        sending: &Sending,
+        notes: &mut Notes,
+        deadline: Deadline,
+    ) -> Result<Judgement, Failure> {
+        let senders = sending.receivers.iter().filter_map(|receiver| receiver.sender).collect();
+        if let Some(scores) = notes.scores.as_ref().filter(|memory| memory.is_fresh(&senders)).and_then(recall) {
+            let judgement = self.judge_by(scores, own, sending, notes, deadline)?;
+            if judgement.plan == Plan::default() {
+                return Ok(judgement);
+            }
+        }
+        let scores = self.cluster.scores(deadline).map_err(failed)?;
+        notes.scores = Some(memory_of(&scores, senders));
+        self.judge_by(scores, own, sending, notes, deadline)
+    }
+
+    fn judge_by(
+        &self,
+        scores: Scores,
+        own: &NodeName,
+        sending: &Sending,
+        notes: &mut Notes,
+        deadline: Deadline,
+    ) -> Result<Judgement, Failure> {
+        let known = scores.keys().chain([own]).cloned().collect();
+        let connected = self.cluster_nodes_among(&sending.receivers, known, notes, deadline)?;
+        let now = ms_since_boot();
+        let away = |since: &u64| Duration::from_millis(now.saturating_sub(*since));
+        let missing_for = notes.missing.iter().filter_map(|(name, since)| Some((name.parse().ok()?, away(since))));
+        let missing_for = missing_for.collect();
+        let maxlag = self.request.parameters.maxlag().unwrap_or_else(|failure| {
+            log::warn!("{failure}; judging without a limit");
+            None
+        });
+        let (connected_now, end) = (&connected, sending.end);
+        let plan =
+            plan(&View { own, end, connected: connected_now, scores: &scores, missing_for: &missing_for, maxlag });
+        Ok(Judgement { scores, connected, plan })
+    }
+
+    fn write_scores(&self, plan: Plan, deadline: Deadline) -> Result<(), Failure> {
+        for (node, score) in &plan.changes {
+            log::info!("promotion score of {node}: {score}");
+        }
+        let changes: Vec<_> = plan.changes.into_iter().map(|(node, score)| (node, Some(score))).collect();
+        self.cluster.set_scores(&changes, deadline).map_err(failed)
+    }
+
+    /// The receivers that are cluster nodes. Nodes with a score are known without asking; the others
+    /// are looked up once, and those that are no nodes are noted so that neither the question nor the
+    /// log line is repeated.
+    fn cluster_nodes_among(
+        &self,
+        receivers: &[Receiver],
+        mut known: BTreeSet<NodeName>,
+        notes: &mut Notes,
+        deadline: Deadline,
+    ) -> Result<Vec<Connected>, Failure> {
+        let is_known = |name: &str, known: &BTreeSet<NodeName>| name.parse().is_ok_and(|node| known.contains(&node));
+        notes.ignored.retain(|name| receivers.iter().any(|receiver| receiver.name == *name));
+        let is_new =
+            |receiver: &&Receiver| !is_known(&receiver.name, &known) && !notes.ignored.contains(&receiver.name);
+        if receivers.iter().any(|receiver| is_new(&receiver)) {
+            let nodes = self.cluster.nodes(deadline).map_err(failed)?;
+            known.extend(nodes);
+        }
+        for receiver in receivers {
+            if !is_known(&receiver.name, &known) && !notes.ignored.contains(&receiver.name) {
+                log::info!("ignoring the WAL receiver '{}': its application_name is no node's name", receiver.name);
+                notes.ignored.push(receiver.name.clone());
+            }
+        }
+        let connected = |receiver: &Receiver| {
+            let name = receiver.name.parse().ok().filter(|node| known.contains(node))?;
+            Some(Connected { name, state: receiver.state.clone(), flushed: receiver.flushed })
+        };
+        Ok(receivers.iter().filter_map(connected).collect())
+    }
+}
+
+fn failed(error: ClusterError) -> Failure {
+    Failure::generic(error.to_string())
+}
+
+fn memory_of(scores: &Scores, senders: BTreeSet<i32>) -> ScoreMemory {
+    let scores = scores.iter().map(|(node, score)| (node.to_string(), score.to_string())).collect();
+    ScoreMemory { read_ms: ms_since_boot(), senders, scores }
+}
+
+/// None when the memory is damaged.
+fn recall(memory: &ScoreMemory) -> Option<Scores> {
+    memory.scores.iter().map(|(node, score)| Some((node.parse().ok()?, score.parse().ok()?))).collect()
+}
