@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use super::state::healthy;
 use super::{Agent, Outcome};
 use crate::instance::Session;
 use crate::ocf::{ExitCode, Failure};
+use crate::policy::condition::Condition;
 use crate::policy::monitor::{Answer, answer};
 use crate::sys::Pace;
 use crate::types::{Role, State};
@@ -40,27 +42,27 @@ impl Agent {
     }
 
     fn running(&self, role: Role, session: Option<&Session>) -> ExitCode {
-        if self.in_cluster() && !self.request.meta.probe {
-            match (role, session) {
-                (Role::Primary, Some(session)) => self.judge_standbys(session),
-                (Role::Standby, session) => {
-                    self.stand_again();
-                    if let Some(session) = session {
-                        self.follow_unless_streaming(session);
-                        self.watch_standby(session);
-                    }
-                }
-                (Role::Primary, None) => {}
-            }
-            if let Some(session) = session {
-                self.keep_slots(role, session);
-            }
-        } else {
+        if !self.in_cluster() || self.request.meta.probe {
             self.forget_what_was_published();
+            return healthy(role);
         }
-        match role {
-            Role::Primary => ExitCode::RunningPromoted,
-            Role::Standby => ExitCode::Success,
+        if role == Role::Standby {
+            self.stand_again();
         }
+        let condition = session.and_then(|session| self.look_after(role, session));
+        condition.map_or(healthy(role), |condition| self.tell(&condition))
+    }
+
+    /// What a recurring monitor does besides looking. None of it fails the monitor.
+    fn look_after(&self, role: Role, session: &Session) -> Option<Condition> {
+        let condition = match role {
+            Role::Primary => self.judge_standbys(session),
+            Role::Standby => {
+                self.follow_unless_streaming(session);
+                self.watch_standby(session)
+            }
+        };
+        self.keep_slots(role, session);
+        condition
     }
 }

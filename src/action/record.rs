@@ -42,7 +42,7 @@ impl Agent {
         publishing.finish(deadline).map(drop).map_err(|e| failed(&e))
     }
 
-    /// Withdraws what this node has published as a primary, and the state that it shows. The caller waits for neither.
+    /// Withdraws what this node has published as a primary.
     pub(super) fn withdraw(&self) {
         if !self.in_cluster() {
             return;

@@ -8,6 +8,7 @@ use crate::cluster::Record;
 use crate::instance::rejoin::{Marker, Phase, Rejoining, Task};
 use crate::instance::{ControlData, Session};
 use crate::ocf::{ExitCode, Failure, Follow};
+use crate::policy::condition::Condition;
 use crate::policy::election::Vote;
 use crate::policy::follow::address;
 use crate::policy::rejoin::{OwnWal, Remedy, Standing, Trouble, remedy, standing};
@@ -70,20 +71,19 @@ impl Agent {
         let probe = self.request.meta.probe;
         match rejoining {
             Err(failure) => Some(Err(failure)).filter(|_| !probe),
-            Ok(Rejoining::UnderWay(marker)) => Some(self.tell(&marker)),
+            Ok(Rejoining::UnderWay(marker)) => Some(Ok(self.tell_of_work(&marker))),
             Ok(_) if probe => None,
             Ok(Rejoining::Interrupted(marker)) => {
                 let again = if self.instance.rejoin_is_due(&marker) { self.start_worker(&marker) } else { Ok(()) };
-                Some(again.and_then(|()| self.tell(&marker)))
+                Some(again.map(|()| self.tell_of_work(&marker)))
             }
             Ok(Rejoining::Done(_)) => Some(self.rejoin_done()),
             Ok(Rejoining::No) => None,
         }
     }
 
-    fn tell(&self, marker: &Marker) -> Result<ExitCode, Failure> {
-        self.show(&in_words(marker));
-        Ok(ExitCode::Success)
+    fn tell_of_work(&self, marker: &Marker) -> ExitCode {
+        self.tell(&condition_of(marker))
     }
 
     fn rejoin_done(&self) -> Result<ExitCode, Failure> {
@@ -250,7 +250,7 @@ impl Agent {
 
     /// What keeps this running standby, which does not stream, from following; it is mended, or the reason
     /// why not is returned.
-    pub(super) fn mend_running(&self, session: &Session) -> Result<Option<String>, Failure> {
+    pub(super) fn mend_running(&self, session: &Session) -> Result<Option<Condition>, Failure> {
         let deadline = self.deadline.at_most(Duration::from_secs(5));
         let Some(primary) = self.other_primary(deadline) else { return Ok(None) };
         let Some(trouble) = self.trouble_of_running(session, &primary, deadline)? else { return Ok(None) };
@@ -260,13 +260,13 @@ impl Agent {
         match self.plan_mending(&trouble, &primary) {
             Err(refused) => {
                 self.log_refusal_once(&refused.to_string());
-                Ok(Some(state_of(&trouble)))
+                Ok(Some(Condition::standby(state_of(&trouble), Some(refused.to_string()))))
             }
             Ok(marker) => {
                 let ended = self.instance.end(budget(self.deadline.remaining() / 2));
                 ended.map_err(|e| Failure::generic(e.to_string()))?;
                 self.start_worker(&marker)?;
-                Ok(Some(in_words(&marker)))
+                Ok(Some(condition_of(&marker)))
             }
         }
     }
@@ -332,6 +332,15 @@ fn in_words(marker: &Marker) -> String {
         (Task::Clone, Some(percent), _) => format!("cloning {percent} %"),
         (task, _, _) => doing(task).to_owned(),
     }
+}
+
+fn condition_of(marker: &Marker) -> Condition {
+    let reason = match (marker.task, marker.failures > 1) {
+        (_, true) => "the instance cannot be rewound or cloned; the system log says why",
+        (Task::Rewind, false) => "the instance is being rewound and streams when that is done",
+        (Task::Clone, false) => "the instance is being cloned and streams when that is done",
+    };
+    Condition::standby(in_words(marker), Some(reason.to_owned()))
 }
 
 fn state_of(trouble: &Trouble) -> String {

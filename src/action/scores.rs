@@ -7,6 +7,7 @@ use super::Agent;
 use crate::cluster::ClusterError;
 use crate::instance::{Receiver, Sending, Session};
 use crate::ocf::Failure;
+use crate::policy::condition::Condition;
 use crate::policy::score::{Connected, Plan, View, plan};
 use crate::sys::{Deadline, Notes, ScoreMemory, ms_since_boot};
 use crate::types::{NodeName, Score};
@@ -25,13 +26,13 @@ struct Judgement {
 
 impl Agent {
     /// Keeps the scores right. A failure is a warning: a primary that serves is not failed.
-    pub(super) fn judge_standbys(&self, session: &Session) {
-        if let Err(reason) = self.update_scores(session, self.deadline.at_most(TIME)) {
-            log::warn!("the promotion scores were not updated: {reason}");
-        }
+    /// Tells how many standbys follow, when that is known.
+    pub(super) fn judge_standbys(&self, session: &Session) -> Option<Condition> {
+        let updated = self.update_scores(session, self.deadline.at_most(TIME));
+        updated.map_err(|reason| log::warn!("the promotion scores were not updated: {reason}")).ok()
     }
 
-    fn update_scores(&self, session: &Session, deadline: Deadline) -> Result<(), Failure> {
+    fn update_scores(&self, session: &Session, deadline: Deadline) -> Result<Condition, Failure> {
         let (path, own) = (self.notes_path(), self.own_name()?);
         let before = Notes::load(&path);
         let sending = session.sending(deadline).map_err(|e| Failure::generic(e.to_string()))?;
@@ -43,15 +44,17 @@ impl Agent {
         notes.save(&path, &before);
         let written = self.write_scores(plan, deadline);
         self.publish_timeline(sending.timeline, deadline);
-        let others = scores.keys().filter(|node| **node != own);
-        let missing = others.filter(|node| !connected.iter().any(|standby| standby.name == **node)).count();
+        let others: Vec<_> = scores.keys().filter(|node| **node != own).collect();
+        let is_there = |node: &&NodeName, wanted: fn(&str) -> bool| {
+            connected.iter().any(|standby| standby.name == **node && wanted(&standby.state))
+        };
         // Who is not connected may have to be mended.
-        if missing > 0 {
+        if !others.iter().all(|node| is_there(node, |_| true)) {
             self.publish_oldest(session, &sending, deadline);
             self.show_timeline_in_control_file(session);
         }
-        self.show(if missing > 0 && connected.is_empty() { "alone" } else { "primary" });
-        written
+        let streaming = others.iter().filter(|node| is_there(node, |state| state == "streaming")).count();
+        written.map(|()| Condition::of_primary(streaming, others.len()))
     }
 
     /// Judges by the scores that an earlier monitor has read, and asks the cluster for them when those are old, or when

@@ -1,54 +1,145 @@
-//! The public node attribute that says what this node's instance is doing, and the look at a standby.
+//! What is told of this node's instance: a public node attribute with few words, and the exit codes 190 and 191 with the reason
+//! for what is degraded.
+//!
+//! Pacemaker lists such an answer under "Failed Resource Actions", and it stays there after the next monitor has answered 0
+//! (seen, 2.1.5). So the agent removes it itself when the reason is gone.
 
 use std::time::Duration;
 
 use super::Agent;
 use crate::instance::{Following, Session};
-use crate::sys::Notes;
+use crate::ocf::{Degraded, ExitCode, Failure};
+use crate::policy::condition::Condition;
+use crate::sys::{Deadline, Notes, ms_since_boot};
+use crate::types::Role;
 
-/// A standby that is further behind than this is catching up: four WAL segments of the usual size.
-const FAR: u64 = 64 << 20;
+/// The longest that one call for the attribute or the listed answer may take.
+const CALL: Duration = Duration::from_secs(2);
+
+/// Pacemaker's controller remembers a listed answer, and lists it again when it joins the cluster anew.
+const BETWEEN_REMOVALS_MS: u64 = 60_000;
 
 impl Agent {
-    /// Shows these words once two monitors in a row have seen them: what passes by is not shown. Each change
-    /// makes Pacemaker plan anew.
-    pub(super) fn show(&self, words: &str) {
+    /// Shows what the instance is doing, and answers the monitor.
+    pub(super) fn tell(&self, condition: &Condition) -> ExitCode {
         let path = self.notes_path();
         let before = Notes::load(&path);
         let mut notes = before.clone();
-        if before.state_seen.as_deref() != Some(words) {
+        self.show(&condition.words, &mut notes);
+        let told = self.tell_if_degraded(condition, &mut notes);
+        notes.save(&path, &before);
+        told.unwrap_or(healthy(condition.role))
+    }
+
+    /// Shows these words once two monitors in a row have seen them: what passes by is not shown. Each change
+    /// makes Pacemaker plan anew.
+    fn show(&self, words: &str, notes: &mut Notes) {
+        if notes.state_seen.as_deref() != Some(words) {
             notes.state_seen = Some(words.to_owned());
-        } else if before.state_shown.as_deref() != Some(words) {
-            match self.cluster.show_state(Some(words), self.deadline.at_most(Duration::from_secs(2))) {
+        } else if notes.state_shown.as_deref() != Some(words) {
+            match self.cluster.show_state(Some(words), self.deadline.at_most(CALL)) {
                 Ok(()) => (notes.state_shown, notes.state_untold) = (Some(words.to_owned()), false),
-                Err(error) if !before.state_untold => {
+                Err(error) if !notes.state_untold => {
                     log::warn!("cannot show the state '{words}' as a node attribute: {error}");
                     notes.state_untold = true;
                 }
                 Err(_) => {}
             }
         }
+    }
+
+    /// The answer for a degraded instance, once two monitors in a row have seen the same reason.
+    fn tell_if_degraded(&self, condition: &Condition, notes: &mut Notes) -> Option<ExitCode> {
+        let reason = condition.degraded.clone().filter(|_| self.tells_degraded());
+        let lasts = reason.is_some() && notes.degraded_seen == reason;
+        notes.degraded_seen.clone_from(&reason);
+        let Some(reason) = reason.filter(|_| lasts) else {
+            notes.degraded_told = None;
+            self.unlist_degraded(notes);
+            return None;
+        };
+        if notes.degraded_told.as_ref() != Some(&reason) {
+            log::warn!("degraded: {reason}");
+        }
+        let code = match condition.role {
+            Role::Primary => ExitCode::DegradedPromoted,
+            Role::Standby => ExitCode::Degraded,
+        };
+        Failure::new(code, reason.clone()).report();
+        (notes.degraded_told, notes.degraded_unlisted_ms) = (Some(reason), Some(0));
+        Some(code)
+    }
+
+    fn tells_degraded(&self) -> bool {
+        let wish = self.request.parameters.degraded().unwrap_or_else(|failure| {
+            log::warn!("{failure}; degraded states are reported");
+            Degraded::Report
+        });
+        wish == Degraded::Report && self.request.meta.knows_degraded
+    }
+
+    /// Removes what an earlier answer has left in the list of failed actions.
+    fn unlist_degraded(&self, notes: &mut Notes) {
+        let Some(last) = notes.degraded_unlisted_ms else { return };
+        let now = ms_since_boot();
+        if now.saturating_sub(last) < BETWEEN_REMOVALS_MS && last != 0 {
+            return;
+        }
+        let own = self.own_name().map_err(|e| e.to_string());
+        let removed = own
+            .and_then(|own| self.cluster.unlist_degraded(&own, self.deadline.at_most(CALL)).map_err(|e| e.to_string()));
+        match removed {
+            Ok(()) => notes.degraded_unlisted_ms = Some(now.max(1)),
+            Err(why) => log::warn!("the degraded state that is over stays listed as a failed action: {why}"),
+        }
+    }
+
+    /// A stopped instance does nothing. None of this may fail its stop.
+    pub(super) fn show_nothing(&self) {
+        let path = self.notes_path();
+        let before = Notes::load(&path);
+        if !self.in_cluster() {
+            return;
+        }
+        let shortly = Deadline::after(Duration::from_secs(1));
+        let hiding = before.state_shown.as_ref().and_then(|_| self.cluster.begin_showing_state(None).ok());
+        let mut notes = Notes { state_seen: None, state_shown: None, degraded_seen: None, ..before.clone() };
+        if notes.degraded_told.take().is_some() {
+            notes.degraded_unlisted_ms = Some(0);
+            self.unlist_degraded(&mut notes);
+        }
+        if let Some(Err(error)) = hiding.map(|running| running.finish(shortly)) {
+            log::warn!("the state of this stopped instance is still shown: {error}");
+            notes.state_shown = before.state_shown.clone();
+        }
         notes.save(&path, &before);
     }
 
-    /// A look at a standby: what it is doing, and whether it needs to be mended.
-    pub(super) fn watch_standby(&self, session: &Session) {
-        let deadline = self.deadline.at_most(Duration::from_secs(2));
+    /// A look at a standby: what it is doing, and whether it needs to be mended. `None` when it cannot be seen.
+    pub(super) fn watch_standby(&self, session: &Session) -> Option<Condition> {
+        let deadline = self.deadline.at_most(CALL);
         let following = match session.following(deadline) {
             Ok(following) => following,
-            Err(error) => return log::warn!("cannot see how this standby follows: {error}"),
+            Err(error) => {
+                log::warn!("cannot see how this standby follows: {error}");
+                return None;
+            }
         };
+        let condition = condition_of(&following);
         if following.streams {
             self.note_stream(true);
-            return self.show(in_words(&following));
+            return Some(condition);
         }
         // A receiver tries again every few seconds, and the address moves with the primary.
         if self.note_stream(false) < 2 {
-            return;
+            return Some(condition);
         }
         match self.mend_running(session) {
-            Ok(state) => self.show(state.as_deref().unwrap_or(in_words(&following))),
-            Err(failure) => log::warn!("this standby does not stream: {failure}"),
+            Ok(mending) => mending.or(Some(condition)),
+            Err(failure) => {
+                log::warn!("this standby does not stream: {failure}");
+                Some(condition)
+            }
         }
     }
 
@@ -63,39 +154,16 @@ impl Agent {
     }
 }
 
-fn in_words(following: &Following) -> &'static str {
-    let end = following.received.max(following.primary_end);
-    let behind = end.zip(following.replayed).map_or(0, |(end, replayed)| end.bytes_beyond(replayed));
-    match following {
-        Following { paused: true, .. } => "paused",
-        Following { streams: false, .. } => "not streaming",
-        _ if behind > FAR => "catching up",
-        _ => "streaming",
+/// What a monitor answers where there is nothing to tell.
+pub(super) fn healthy(role: Role) -> ExitCode {
+    match role {
+        Role::Primary => ExitCode::RunningPromoted,
+        Role::Standby => ExitCode::Success,
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::types::Lsn;
-
-    #[test]
-    fn a_standby_in_few_words() {
-        let following = Following {
-            streams: true,
-            paused: false,
-            received: Some(Lsn(FAR * 2)),
-            replayed: Some(Lsn(FAR * 2)),
-            primary_end: None,
-        };
-        for (following, words) in [
-            (following.clone(), "streaming"),
-            (Following { replayed: Some(Lsn(1)), ..following.clone() }, "catching up"),
-            (Following { primary_end: Some(Lsn(FAR * 4)), ..following.clone() }, "catching up"),
-            (Following { paused: true, ..following.clone() }, "paused"),
-            (Following { streams: false, ..following.clone() }, "not streaming"),
-        ] {
-            assert_eq!(in_words(&following), words);
-        }
-    }
+fn condition_of(following: &Following) -> Condition {
+    let end = following.received.max(following.primary_end);
+    let behind = end.zip(following.replayed).map_or(0, |(end, replayed)| end.bytes_beyond(replayed));
+    Condition::of_standby(following.streams, following.paused, behind)
 }

@@ -19,6 +19,7 @@ impl Agent {
         let withdrawing = self.begin_withdrawing_hold();
         if !self.instance.is_running() {
             self.withdraw();
+            self.show_nothing();
             self.finish_withdrawing_hold(withdrawing);
             return Ok(ExitCode::Success);
         }
@@ -26,6 +27,7 @@ impl Agent {
         let ending = ending.map_err(|e| Failure::generic(e.to_string()))?;
         let left = self.leave_position(ending);
         self.withdraw();
+        self.show_nothing();
         finish_leaving(left);
         self.finish_withdrawing_hold(withdrawing);
         Ok(ExitCode::Success)

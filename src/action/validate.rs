@@ -107,7 +107,12 @@ impl Agent {
     fn complaints_of_parameters(&self) -> Vec<Failure> {
         let parameters = &self.request.parameters;
         let numbers = [parameters.pgport().err(), parameters.maxlag().err(), parameters.election_timeout().err()];
-        let words = [parameters.rejoin().err(), parameters.keep_aside().err(), parameters.slots().err()];
+        let words = [
+            parameters.rejoin().err(),
+            parameters.keep_aside().err(),
+            parameters.slots().err(),
+            parameters.degraded().err(),
+        ];
         let follow = parameters.follow().map_or_else(Some, |follow| self.complaint_of_follow(follow));
         numbers.into_iter().chain(words).flatten().chain(follow).collect()
     }

@@ -5,6 +5,7 @@ mod hold;
 mod members;
 mod record;
 mod scores;
+mod state;
 mod votes;
 
 use std::time::Duration;

@@ -159,22 +159,6 @@ impl Cluster {
         self.write_attribute(&self.oldest_name(), oldest, None, true)
     }
 
-    /// Shows in few words what this node's instance is doing, as the public attribute `<resource>-state`, or nothing any more.
-    ///
-    /// # Errors
-    /// When it is not written.
-    pub fn show_state(&self, words: Option<&str>, deadline: Deadline) -> Result<(), ClusterError> {
-        Ok(self.begin_showing_state(words)?.finish(bounded(deadline)).map(drop)?)
-    }
-
-    /// Starts showing the state.
-    ///
-    /// # Errors
-    /// When the tool cannot be started.
-    pub fn begin_showing_state(&self, words: Option<&str>) -> Result<Running, ClusterError> {
-        self.write_attribute(&format!("{}-state", self.resource), words, None, false)
-    }
-
     fn oldest_name(&self) -> String {
         format!("pgbaton-{}-oldest", self.resource)
     }

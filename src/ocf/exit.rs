@@ -24,6 +24,10 @@ pub enum ExitCode {
     RunningPromoted = 8,
     /// Promoted and failed.
     FailedPromoted = 9,
+    /// Running, unpromoted, and not all is well. Pacemaker takes it for a success.
+    Degraded = 190,
+    /// Running, promoted, and not all is well. Pacemaker takes it for a success.
+    DegradedPromoted = 191,
 }
 
 impl ExitCode {

@@ -9,5 +9,5 @@ mod request;
 pub use exit::{ExitCode, Failure};
 pub use metadata::META_DATA;
 pub use notification::{Moment, Notification, Operation};
-pub use parameters::{Follow, Parameters, UseSlots};
+pub use parameters::{Degraded, Follow, Parameters, UseSlots};
 pub use request::{Action, Environment, Meta, Request};

@@ -17,6 +17,15 @@ pub enum UseSlots {
     No,
 }
 
+/// Whether monitor answers 190 and 191 for a degraded instance, the parameter `degraded`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Degraded {
+    /// It does.
+    Report,
+    /// Only the node attribute shows it.
+    Hide,
+}
+
 /// The parameters with their defaults. Those that could be malformed are kept as text and read where
 /// they are needed, so that a slip in one of them cannot stop an action that does not need it.
 #[derive(Clone, Debug)]
@@ -46,6 +55,7 @@ pub struct Parameters {
     rejoin: String,
     keep_aside: String,
     slots: String,
+    degraded: String,
 }
 
 /// Whom the standbys follow.
@@ -80,6 +90,8 @@ impl Parameters {
     pub const KEEP_ASIDE: &str = "3";
     /// Default of `slots`.
     pub const SLOTS: &str = "auto";
+    /// Default of `degraded`.
+    pub const DEGRADED: &str = "report";
     /// Default of `follow`.
     pub const FOLLOW: &str = "conninfo";
 
@@ -103,6 +115,7 @@ impl Parameters {
             keep_aside: or("keep_aside", Self::KEEP_ASIDE),
             slots: or("slots", Self::SLOTS),
             follow: or("follow", Self::FOLLOW),
+            degraded: or("degraded", Self::DEGRADED),
             system_user,
         }
     }
@@ -196,6 +209,18 @@ impl Parameters {
         }
     }
 
+    /// Whether monitor reports a degraded instance.
+    ///
+    /// # Errors
+    /// When the text is none of the two words.
+    pub fn degraded(&self) -> Result<Degraded, Failure> {
+        match self.degraded.as_str() {
+            "report" => Ok(Degraded::Report),
+            "hide" => Ok(Degraded::Hide),
+            other => Err(malformed("degraded", other, "'report' or 'hide'")),
+        }
+    }
+
     /// Whom the standbys follow.
     ///
     /// # Errors
@@ -238,6 +263,13 @@ mod tests {
             Parameters::read(&Environment::from([("OCF_RESKEY_rejoin", "Clone"), ("OCF_RESKEY_keep_aside", "0")]));
         let reasons = [parameters.rejoin().unwrap_err().to_string(), parameters.keep_aside().unwrap_err().to_string()];
         assert!(reasons[0].contains("none, rewind or clone") && reasons[1].contains("at least 1"), "{reasons:?}");
+    }
+
+    #[test]
+    fn degraded_is_one_of_two_words() {
+        let degraded = |text| Parameters::read(&Environment::from([("OCF_RESKEY_degraded", text)])).degraded();
+        assert_eq!((degraded(""), degraded("hide")), (Ok(Degraded::Report), Ok(Degraded::Hide)));
+        assert!(degraded("no").unwrap_err().to_string().contains("'report' or 'hide'"));
     }
 
     #[test]

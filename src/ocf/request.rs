@@ -100,6 +100,9 @@ pub struct Meta {
     pub notify: Option<bool>,
     /// The value of `promoted-max`, where Pacemaker gave it.
     pub promoted_max: Option<u32>,
+    /// Whether the exit codes 190 and 191 are known: they came with version 1.1 of the resource agent API. Before that,
+    /// they were failures.
+    pub knows_degraded: bool,
 }
 
 impl Meta {
@@ -117,8 +120,15 @@ impl Meta {
             promotable: flag("promotable").unwrap_or(false) || promoted_max.is_some(),
             notify: flag("notify"),
             promoted_max: promoted_max.and_then(|n| u32::try_from(n).ok()),
+            knows_degraded: api_version(environment) >= (1, 1),
         }
     }
+}
+
+/// The version of the resource agent API that Pacemaker speaks; 2.1.0 was the first with 1.1.
+fn api_version(environment: &Environment) -> (u32, u32) {
+    let part = |name| environment.get(name).and_then(|text| text.parse().ok()).unwrap_or(0);
+    (part("OCF_RA_VERSION_MAJOR"), part("OCF_RA_VERSION_MINOR"))
 }
 
 /// Pacemaker's words for true (`crm_str_to_boolean`).
@@ -195,6 +205,14 @@ mod tests {
         for (interval, probe) in [("0", true), ("", true), ("10000", false)] {
             let meta = Meta::read(&Environment::from([("OCF_RESKEY_CRM_meta_interval", interval)]));
             assert_eq!(meta.probe, probe, "{interval:?}");
+        }
+    }
+
+    #[test]
+    fn degraded_states_are_known_from_version_1_1_on() {
+        for (major, minor, known) in [("1", "1", true), ("2", "0", true), ("1", "0", false), ("1", "", false)] {
+            let variables = [("OCF_RA_VERSION_MAJOR", major), ("OCF_RA_VERSION_MINOR", minor)];
+            assert_eq!(Meta::read(&Environment::from(variables)).knows_degraded, known, "{major}.{minor}");
         }
     }
 

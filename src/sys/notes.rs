@@ -50,6 +50,13 @@ pub struct Notes {
     pub state_shown: Option<String>,
     /// It could not be shown, and the log has that already.
     pub state_untold: bool,
+    /// Why the last monitor found the instance degraded.
+    pub degraded_seen: Option<String>,
+    /// What the last monitor has told Pacemaker of it.
+    pub degraded_told: Option<String>,
+    /// When such an answer was removed from the failed actions, in milliseconds since boot; 0 when that is due, and none
+    /// when there was no such answer.
+    pub degraded_unlisted_ms: Option<u64>,
     /// About the replication slots.
     pub slots: SlotNotes,
 }

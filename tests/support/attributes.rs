@@ -19,7 +19,7 @@ impl Attributes {
         Attributes { store: store.to_owned(), resource: resource.to_owned() }
     }
 
-    fn all(&self, name: &str) -> BTreeMap<String, String> {
+    pub(crate) fn all(&self, name: &str) -> BTreeMap<String, String> {
         let Ok(entries) = fs::read_dir(self.store.join("attributes").join(name)) else { return BTreeMap::new() };
         let entries = entries.flatten().map(|entry| entry.path()).filter_map(|path| {
             let node = path.file_name()?.to_str()?.to_owned();

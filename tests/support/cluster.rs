@@ -78,6 +78,7 @@ echo '</node_attributes></pacemaker-result>'
 
 /// The configuration follows the attributes at once.
 const CIBADMIN: &str = r#"
+if [ "$1" = --delete ]; then exit 0; fi
 node=${3#*@uname=\'}
 file=$store/attributes/master-@RESOURCE@/${node%%\'*}
 [ -s "$file" ] || { echo "No such device or address" >&2; exit 105; }

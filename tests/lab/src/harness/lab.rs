@@ -115,14 +115,17 @@ impl Lab {
         run_on(node, command, limit)
     }
 
-    /// A command on whichever node of the cluster can be reached.
+    /// A command on whichever node of the cluster can be reached. Members come first: a node that has just booted takes a
+    /// change of the configuration and loses it when it joins.
     pub(crate) fn run_somewhere(&self, command: &[&str]) -> Result<String> {
         self.run_somewhere_within(command, COMMAND_LIMIT)
     }
 
     pub(super) fn run_somewhere_within(&self, command: &[&str], limit: Duration) -> Result<String> {
         let mut last = unexpected("no node has power and a network");
-        for node in self.nodes().iter().filter(|node| is_reachable(node)) {
+        let members = self.state().map(|state| state.online).unwrap_or_default();
+        let (first, then): (Vec<_>, Vec<_>) = self.nodes().into_iter().partition(|node| members.contains(node));
+        for node in first.iter().chain(&then).filter(|node| is_reachable(node)) {
             last = check_on_within(node, command, limit);
             if last.is_ok() {
                 break;

@@ -1,0 +1,95 @@
+//! What is a running instance doing, in words for people, and is it degraded?
+//!
+//! | the instance | words | degraded |
+//! |---|---|---|
+//! | standby, streams | `streaming`, or `catching up` far behind | no |
+//! | standby, replay paused | `paused` | yes |
+//! | standby, does not stream | `not streaming`, or what keeps it from following | yes |
+//! | is being rewound or cloned | `rewinding`, `cloning 35 %` | yes |
+//! | primary, every other node's standby streams | `primary` | no |
+//! | primary, fewer do | `primary, 1 of 2 standbys` | yes |
+//! | primary, none does | `alone` | yes |
+
+use crate::types::Role;
+
+/// A standby that is further behind than this is catching up: four WAL segments of the usual size.
+const FAR: u64 = 64 << 20;
+
+/// What an instance is doing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Condition {
+    /// As the instance.
+    pub role: Role,
+    /// In few words, for the node attribute.
+    pub words: String,
+    /// Why the instance is degraded, with the cure, if it is. The same as long as it is so for the same reason: no byte counts.
+    pub degraded: Option<String>,
+}
+
+impl Condition {
+    /// A standby that follows, or should.
+    #[must_use]
+    pub fn of_standby(streams: bool, paused: bool, behind: u64) -> Self {
+        let (words, degraded) = match (paused, streams) {
+            (true, _) => ("paused", Some("its replay is paused; SELECT pg_wal_replay_resume() goes on")),
+            (_, false) => ("not streaming", Some("it does not stream from the primary; PostgreSQL's log says why")),
+            _ if behind > FAR => ("catching up", None),
+            _ => ("streaming", None),
+        };
+        Self::standby(words, degraded.map(str::to_owned))
+    }
+
+    /// A standby that cannot follow, in words, and why.
+    #[must_use]
+    pub fn standby(words: impl Into<String>, degraded: Option<String>) -> Self {
+        Condition { role: Role::Standby, words: words.into(), degraded }
+    }
+
+    /// A primary with that many streaming standbys, of those that the other nodes in the cluster could have.
+    #[must_use]
+    pub fn of_primary(streaming: usize, others: usize) -> Self {
+        let lack = format!("{streaming} of {others} standbys");
+        let degraded = (streaming < others).then(|| format!("{lack} stream from this primary"));
+        let words = match (streaming, &degraded) {
+            (_, None) => "primary".to_owned(),
+            (0, Some(_)) => "alone".to_owned(),
+            (_, Some(_)) => format!("primary, {lack}"),
+        };
+        Condition { role: Role::Primary, words, degraded }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_standby_in_few_words() {
+        for (streams, paused, behind, words, degraded) in [
+            (true, false, 0, "streaming", false),
+            (true, false, FAR, "streaming", false),
+            (true, false, FAR + 1, "catching up", false),
+            (true, true, 0, "paused", true),
+            (false, true, 0, "paused", true),
+            (false, false, 0, "not streaming", true),
+            (false, false, FAR * 2, "not streaming", true),
+        ] {
+            let condition = Condition::of_standby(streams, paused, behind);
+            assert_eq!((condition.words.as_str(), condition.degraded.is_some()), (words, degraded));
+        }
+    }
+
+    #[test]
+    fn a_primary_in_few_words() {
+        for (streaming, others, words, degraded) in [
+            (0, 0, "primary", false),
+            (2, 2, "primary", false),
+            (3, 2, "primary", false),
+            (1, 2, "primary, 1 of 2 standbys", true),
+            (0, 1, "alone", true),
+        ] {
+            let condition = Condition::of_primary(streaming, others);
+            assert_eq!((condition.words.as_str(), condition.degraded.is_some()), (words, degraded));
+        }
+    }
+}
