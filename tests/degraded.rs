@@ -20,7 +20,8 @@ fn replicating() -> (Arc<Cluster>, Node, Node) {
 
 /// As a Pacemaker does that knows 190 and 191.
 fn monitor(node: &Node) -> Call {
-    node.call("monitor").variable("OCF_RA_VERSION_MAJOR", "1").variable("OCF_RA_VERSION_MINOR", "1")
+    let call = node.call("monitor").variable("OCF_RA_VERSION_MAJOR", "1").variable("OCF_RA_VERSION_MINOR", "1");
+    call.parameter("degraded", "report")
 }
 
 fn pause(standby: &Node) {
@@ -53,6 +54,24 @@ fn a_paused_standby_is_told_when_it_has_lasted_two_monitors_and_not_listed_when_
     }
     let calls = cluster.attributes.take_calls();
     assert!(!calls.iter().any(|call| call.contains("cibadmin")), "{calls:?}");
+}
+
+/// The monitor that gave the answer may have been cancelled, and Pacemaker starts no other while it is listed.
+#[test]
+fn a_notification_removes_what_was_told() {
+    let (cluster, _primary, standby) = replicating();
+    pause(&standby);
+    monitor(&standby).run().expect_code(0);
+    monitor(&standby).run().expect_code(190);
+    cluster.attributes.take_calls();
+    let notify = || standby.call("notify").meta("notify_type", "post").meta("notify_operation", "promote").run();
+    notify().expect_code(0);
+    let deletes = |calls: Vec<String>| calls.iter().filter(|call| call.contains("cibadmin [--delete]")).count();
+    assert_eq!(deletes(cluster.attributes.take_calls()), 1);
+    notify().expect_code(0);
+    assert_eq!(deletes(cluster.attributes.take_calls()), 0);
+    monitor(&standby).run().expect_code(0);
+    monitor(&standby).run().expect_code(190);
 }
 
 #[test]

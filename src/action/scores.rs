@@ -66,7 +66,7 @@ impl Agent {
         notes: &mut Notes,
         deadline: Deadline,
     ) -> Result<Judgement, Failure> {
-        let senders = sending.receivers.iter().filter_map(|receiver| receiver.sender).collect();
+        let senders = senders(sending);
         if let Some(scores) = notes.scores.as_ref().filter(|memory| memory.is_fresh(&senders)).and_then(recall) {
             let judgement = self.judge_by(scores, own, sending, notes, deadline)?;
             if judgement.plan == Plan::default() {
@@ -146,12 +146,22 @@ fn failed(error: ClusterError) -> Failure {
     Failure::generic(error.to_string())
 }
 
-fn memory_of(scores: &Scores, senders: BTreeSet<i32>) -> ScoreMemory {
-    let scores = scores.iter().map(|(node, score)| (node.to_string(), score.to_string())).collect();
-    ScoreMemory { read_ms: ms_since_boot(), senders, scores }
+fn senders(sending: &Sending) -> String {
+    let mut senders: Vec<_> = sending.receivers.iter().map(|receiver| receiver.sender.as_str()).collect();
+    senders.sort_unstable();
+    senders.join(" ")
+}
+
+fn memory_of(scores: &Scores, senders: String) -> ScoreMemory {
+    let scores: Vec<_> = scores.iter().map(|(node, score)| format!("{node}={score}")).collect();
+    ScoreMemory { read_ms: ms_since_boot(), senders, scores: scores.join(" ") }
 }
 
 /// None when the memory is damaged.
 fn recall(memory: &ScoreMemory) -> Option<Scores> {
-    memory.scores.iter().map(|(node, score)| Some((node.parse().ok()?, score.parse().ok()?))).collect()
+    let pair = |text: &str| {
+        let (node, score) = text.split_once('=')?;
+        Some((node.parse().ok()?, score.parse().ok()?))
+    };
+    memory.scores.split_whitespace().map(pair).collect()
 }

@@ -2,7 +2,10 @@
 //! for what is degraded.
 //!
 //! Pacemaker lists such an answer under "Failed Resource Actions", and it stays there after the next monitor has answered 0
-//! (seen, 2.1.5). So the agent removes it itself when the reason is gone.
+//! (seen, 2.1.5). So the agent removes it itself when the reason is gone. While it is listed, Pacemaker takes that monitor
+//! for active: one that was cancelled, for a change of roles or by maintenance mode, is not started again (seen, 2.1.5; the
+//! scheduler's `process_recurring` counts `last_failure`). After a change of roles a notification removes it. Nobody calls the
+//! agent at the end of maintenance mode, and so these answers are given only where they are asked for.
 
 use std::time::Duration;
 
@@ -72,8 +75,8 @@ impl Agent {
 
     fn tells_degraded(&self) -> bool {
         let wish = self.request.parameters.degraded().unwrap_or_else(|failure| {
-            log::warn!("{failure}; degraded states are reported");
-            Degraded::Report
+            log::warn!("{failure}; degraded states are not reported");
+            Degraded::Hide
         });
         wish == Degraded::Report && self.request.meta.knows_degraded
     }
@@ -92,6 +95,17 @@ impl Agent {
             Ok(()) => notes.degraded_unlisted_ms = Some(now.max(1)),
             Err(why) => log::warn!("the degraded state that is over stays listed as a failed action: {why}"),
         }
+    }
+
+    /// Something has happened in the cluster that may have cancelled the monitor. Two more monitors tell the reason again.
+    pub(super) fn unlist_after_event(&self) {
+        self.forget(|notes| {
+            if notes.degraded_told.take().is_some() {
+                notes.degraded_seen = None;
+                notes.degraded_unlisted_ms = Some(0);
+                self.unlist_degraded(notes);
+            }
+        });
     }
 
     /// A stopped instance does nothing. None of this may fail its stop.

@@ -31,8 +31,8 @@ pub struct Receiver {
     pub state: String,
     /// `flush_lsn`.
     pub flushed: Option<Lsn>,
-    /// The server process that sends to it.
-    pub sender: Option<i32>,
+    /// The process id of the server process that sends to it; empty when it is not told.
+    pub sender: String,
 }
 
 impl Session {
@@ -82,7 +82,7 @@ impl Session {
 }
 
 fn receiver(row: &Row) -> Option<Receiver> {
-    let sender = row.get(5).and_then(|pid| pid.as_deref()?.parse().ok());
+    let sender = row.get(5).cloned().flatten().unwrap_or_default();
     let state = row.get(2)?.clone().unwrap_or_default();
     Some(Receiver { name: row.get(1)?.clone()?, state, flushed: lsn(row, 3), sender })
 }

@@ -4,7 +4,7 @@
 //! log line, from judging a standby by a single look, and from waiting for ever. Lost notes cost one
 //! repetition.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -67,9 +67,9 @@ pub struct ScoreMemory {
     /// When they were read, in milliseconds since boot.
     pub read_ms: u64,
     /// The processes that sent WAL then. A node that was away has another one.
-    pub senders: BTreeSet<i32>,
-    /// The scores, by node.
-    pub scores: BTreeMap<String, String>,
+    pub senders: String,
+    /// The scores, as `srv1=1001 srv2=1000`.
+    pub scores: String,
 }
 
 impl ScoreMemory {
@@ -78,9 +78,9 @@ impl ScoreMemory {
 
     /// Whether the scores may be believed, given who receives WAL now.
     #[must_use]
-    pub fn is_fresh(&self, senders: &BTreeSet<i32>) -> bool {
+    pub fn is_fresh(&self, senders: &str) -> bool {
         let age = Duration::from_millis(ms_since_boot().saturating_sub(self.read_ms));
-        age < Self::BELIEVED && self.senders == *senders
+        age < Self::BELIEVED && self.senders == senders
     }
 }
 
@@ -160,12 +160,10 @@ mod tests {
 
     #[test]
     fn scores_are_believed_for_a_while_and_while_the_same_processes_send() {
-        let memory = ScoreMemory { read_ms: ms_since_boot(), senders: BTreeSet::from([7]), ..ScoreMemory::default() };
-        assert!(memory.is_fresh(&BTreeSet::from([7])));
-        assert!(!memory.is_fresh(&BTreeSet::from([8])));
-        assert!(
-            !ScoreMemory { read_ms: 0, ..memory.clone() }.is_fresh(&BTreeSet::from([7])) || ms_since_boot() < 10_000
-        );
+        let memory = ScoreMemory { read_ms: ms_since_boot(), senders: "7".to_owned(), ..ScoreMemory::default() };
+        assert!(memory.is_fresh("7"));
+        assert!(!memory.is_fresh("7 8"));
+        assert!(!ScoreMemory { read_ms: 0, ..memory.clone() }.is_fresh("7") || ms_since_boot() < 10_000);
     }
 
     #[test]

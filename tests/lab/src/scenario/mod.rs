@@ -5,6 +5,7 @@ mod clone_interrupted_by_power_loss;
 mod cold_start;
 mod cold_start_after_power_loss_of_all;
 mod crmsh_example;
+mod degraded_is_told;
 mod directory_of_another_cluster;
 mod empty_data_directory;
 mod names_that_are_prefixes;
@@ -62,16 +63,10 @@ pub(crate) struct Scenario {
     example: Option<&'static str>,
     /// Whether its instances have data checksums.
     checksums: bool,
-    /// Not run with the others yet: it has not run often enough to be trusted.
-    by_name_only: bool,
 }
 
 const fn scenario(name: &'static str, tell: fn(&Lab) -> Verdict) -> Scenario {
-    Scenario { name, tell, nodes: None, example: None, checksums: true, by_name_only: false }
-}
-
-const fn on_trial(name: &'static str, tell: fn(&Lab) -> Verdict) -> Scenario {
-    Scenario { by_name_only: true, ..scenario(name, tell) }
+    Scenario { name, tell, nodes: None, example: None, checksums: true }
 }
 
 /// All of them, in the order in which they run. Those that need a cluster of their own come last.
@@ -124,6 +119,7 @@ pub(crate) const ALL: &[Scenario] = &[
     scenario("primary_out_of_connections", primary_out_of_connections::primary_out_of_connections),
     scenario("wal_volume_full", wal_volume_full::wal_volume_full),
     scenario("wrong_application_name", wrong_application_name::wrong_application_name),
+    scenario("degraded_is_told", degraded_is_told::degraded_is_told),
     scenario("agent_killed_in_start", agent_killed::agent_killed_in_start),
     scenario("agent_killed_in_stop", agent_killed::agent_killed_in_stop),
     scenario("agent_killed_in_promote", agent_killed::agent_killed_in_promote),
@@ -145,33 +141,33 @@ pub(crate) const ALL: &[Scenario] = &[
     scenario("two_primaries_without_fencing", two_primaries_without_fencing::two_primaries_without_fencing),
     scenario("switchover_ten_times_round", switchover_ten_times_round::switchover_ten_times_round),
     scenario("wal_is_gone", wal_is_gone::wal_is_gone),
-    on_trial("wal_is_gone_and_no_clone_is_wanted", wal_is_gone::wal_is_gone_and_no_clone_is_wanted),
-    on_trial("clone_interrupted_by_power_loss", clone_interrupted_by_power_loss::clone_interrupted_by_power_loss),
-    on_trial("empty_data_directory", empty_data_directory::empty_data_directory),
-    on_trial(
+    scenario("wal_is_gone_and_no_clone_is_wanted", wal_is_gone::wal_is_gone_and_no_clone_is_wanted),
+    scenario("clone_interrupted_by_power_loss", clone_interrupted_by_power_loss::clone_interrupted_by_power_loss),
+    scenario("empty_data_directory", empty_data_directory::empty_data_directory),
+    scenario(
         "empty_data_directory_and_no_clone_is_wanted",
         empty_data_directory::empty_data_directory_and_no_clone_is_wanted,
     ),
-    on_trial("directory_of_another_cluster", directory_of_another_cluster::directory_of_another_cluster),
+    scenario("directory_of_another_cluster", directory_of_another_cluster::directory_of_another_cluster),
     // Replication slots.
-    on_trial("slot_keeps_wal_within_the_bound", slots_and_their_bound::slot_keeps_wal_within_the_bound),
-    on_trial("slot_keeps_no_wal_beyond_the_bound", slots_and_their_bound::slot_keeps_no_wal_beyond_the_bound),
-    on_trial(
+    scenario("slot_keeps_wal_within_the_bound", slots_and_their_bound::slot_keeps_wal_within_the_bound),
+    scenario("slot_keeps_no_wal_beyond_the_bound", slots_and_their_bound::slot_keeps_no_wal_beyond_the_bound),
+    scenario(
         "failover_while_a_standby_is_away_keeps_its_wal",
         primary_changes_while_a_standby_is_away::failover_while_a_standby_is_away_keeps_its_wal,
     ),
-    on_trial(
+    scenario(
         "switchover_while_a_standby_is_away_keeps_its_wal",
         primary_changes_while_a_standby_is_away::switchover_while_a_standby_is_away_keeps_its_wal,
     ),
     // Instances of their own.
     Scenario {
         checksums: false,
-        ..on_trial("rewind_impossible_is_refused", rewind_impossible::rewind_impossible_is_refused)
+        ..scenario("rewind_impossible_is_refused", rewind_impossible::rewind_impossible_is_refused)
     },
     Scenario {
         checksums: false,
-        ..on_trial("rewind_impossible_is_cloned", rewind_impossible::rewind_impossible_is_cloned)
+        ..scenario("rewind_impossible_is_cloned", rewind_impossible::rewind_impossible_is_cloned)
     },
     // Clusters of their own.
     Scenario {
@@ -181,7 +177,7 @@ pub(crate) const ALL: &[Scenario] = &[
     Scenario { example: Some(crmsh_example::EXAMPLE), ..scenario("crmsh_example", crmsh_example::crmsh_example) },
     Scenario {
         example: Some(three_nodes_without_vip::EXAMPLE),
-        ..on_trial("three_nodes_without_vip", three_nodes_without_vip::three_nodes_without_vip)
+        ..scenario("three_nodes_without_vip", three_nodes_without_vip::three_nodes_without_vip)
     },
     Scenario {
         nodes: Some(two_nodes_with_a_quorum_device::NODES),
@@ -216,7 +212,7 @@ pub(crate) fn list() {
 
 fn choose(names: &[String]) -> Result<Vec<Scenario>> {
     if names.is_empty() {
-        return Ok(ALL.iter().filter(|scenario| !scenario.by_name_only).copied().collect());
+        return Ok(ALL.to_vec());
     }
     names
         .iter()
