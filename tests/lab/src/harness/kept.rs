@@ -38,6 +38,8 @@ pub(crate) struct Kept {
     stamp: String,
     node: String,
     name: String,
+    /// The node's own timeline.
+    timeline: u32,
     /// Where that node's WAL and the primary's part.
     fork: String,
 }
@@ -46,12 +48,28 @@ impl Kept {
     /// Reads `main.kept-<stamp>-<timeline>-<fork>`; other names are no such directory, or not yet.
     fn named(node: &str, name: &str) -> Option<Self> {
         let mut parts = name.strip_prefix(PREFIX)?.split('-');
-        let (stamp, _timeline) = (parts.next()?, parts.next()?.parse::<u64>().ok()?);
+        let (stamp, timeline) = (parts.next()?, parts.next()?.parse().ok()?);
         let (high, low) = (parts.next()?, parts.next()?);
         let is_hex = |text: &str| u32::from_str_radix(text, 16).is_ok();
         let is_whole = is_hex(high) && is_hex(low) && parts.next().is_none();
         let (stamp, node, name) = (stamp.to_owned(), node.to_owned(), name.to_owned());
-        is_whole.then(|| Self { stamp, node, name, fork: format!("{high}/{low}") })
+        is_whole.then(|| Self { stamp, node, name, timeline, fork: format!("{high}/{low}") })
+    }
+
+    pub(crate) fn node(&self) -> &str {
+        &self.node
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn timeline(&self) -> u32 {
+        self.timeline
+    }
+
+    pub(crate) fn fork(&self) -> &str {
+        &self.fork
     }
 
     /// As the machine sees it.
@@ -131,6 +149,13 @@ impl Lab {
         let file = self.sql(&self.primary()?, "select pg_relation_filepath('lab.rows')")?;
         let dump = self.dump_beyond_fork(kept)?;
         count_committed(&dump, file.strip_prefix("base/").unwrap_or(&file))
+    }
+
+    /// Where the last record begins that lies beyond the fork; `None` when there is none.
+    pub(crate) fn last_record_in_kept_wal(&self, kept: &Kept) -> Option<String> {
+        let dump = self.dump_beyond_fork(kept).ok()?;
+        let last = dump.lines().rev().find_map(|line| line.split_once("lsn: ")?.1.split_once(','))?;
+        Some(last.0.trim().to_owned())
     }
 
     /// `pg_waldump` ends with 1 at the end of WAL.

@@ -120,7 +120,7 @@ impl Lab {
         self.run_somewhere_within(command, COMMAND_LIMIT)
     }
 
-    pub(super) fn run_somewhere_within(&self, command: &[&str], limit: Duration) -> Result<String> {
+    pub(crate) fn run_somewhere_within(&self, command: &[&str], limit: Duration) -> Result<String> {
         let mut last = unexpected("no node has power and a network");
         for node in self.nodes().iter().filter(|node| is_reachable(node)) {
             last = check_on_within(node, command, limit);
@@ -214,6 +214,16 @@ impl Lab {
 
     pub(crate) fn heal(&self, node: &str) -> Result<()> {
         switch::order(&format!("heal {node}")).map(drop)
+    }
+
+    /// Packets of one kind vanish on the node's cable: `from-node`, `to-node`, or `to-servers`, where the node is a client of
+    /// another node's PostgreSQL.
+    pub(crate) fn leak(&self, node: &str, word: &str) -> Result<()> {
+        switch::order(&format!("leak {node} {word}")).map(drop)
+    }
+
+    pub(crate) fn stop_leak(&self, node: &str, word: &str) -> Result<()> {
+        switch::order(&format!("stop-leak {node} {word}")).map(drop)
     }
 
     pub(crate) fn freeze(&self, node: &str) -> Result<()> {
@@ -365,7 +375,7 @@ impl Lab {
 pub(super) const SCENARIO_CONF: &str = "/etc/postgresql/scenario.conf";
 
 /// A node without power, frozen or cut cannot be asked, or tells stories of its own.
-pub(super) fn is_reachable(node: &str) -> bool {
+pub(crate) fn is_reachable(node: &str) -> bool {
     let answers = |question: &str, wanted: &str| {
         switch::order(&format!("{question} {node}")).is_ok_and(|answer| answer == wanted)
     };

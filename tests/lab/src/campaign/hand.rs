@@ -1,0 +1,149 @@
+//! What a person has to do after some faults, as the agents' documentation says. The harness does it when the cluster has had
+//! its time, one step after the other, and counts each.
+//!
+//! | agent | what it demands |
+//! |---|---|
+//! | pgbaton | after a failed `start` that we made ourselves (the agent killed, no room for WAL): `crm_resource --cleanup` |
+//! | pgsqlms | a fenced primary is rebuilt before its cluster services are started |
+//! | pgsql | a fresh base backup after a crash; `PGSQL.lock` removed before the old primary can start |
+//! | both | what has failed too often is cleaned up |
+
+use std::time::{Duration, Instant};
+
+use super::fault::Kind;
+use super::record::Strike;
+use crate::cluster::instances;
+use crate::cluster::node_shell::COMMAND_LIMIT;
+use crate::error::Result;
+use crate::harness::lab::is_reachable;
+use crate::harness::{Lab, full_strength};
+
+/// How long the cluster may try by itself, before the first step and after each.
+const PATIENCE: Duration = Duration::from_secs(25);
+const START_LIMIT: Duration = Duration::from_secs(30);
+const LOCK_OF_SHELL_AGENT: &str = "/var/lib/postgresql/agent/PGSQL.lock";
+/// What the unit files start. Their output would keep the caller waiting.
+const START_SERVICES: &str = "corosync && until corosync-cmapctl totem.cluster_name >/dev/null 2>&1; do sleep 0.1; done
+    PCMK_logfile=/var/log/pacemaker/pacemaker.log setsid pacemakerd </dev/null >/dev/null 2>&1 &";
+
+/// Somebody who waits, and helps when nothing moves.
+pub(super) struct Hand<'a> {
+    lab: &'a Lab,
+    /// Whether a start may have failed for good because of what we did.
+    broke_starts: bool,
+    steps: Vec<String>,
+    last: Instant,
+}
+
+impl<'a> Hand<'a> {
+    pub(super) fn new(lab: &'a Lab, strikes: &[Strike]) -> Self {
+        let breaks_starts = |strike: &Strike| matches!(strike.kind, Kind::KillAgent | Kind::WalVolumeFull);
+        Self { lab, broke_starts: strikes.iter().any(breaks_starts), steps: Vec::new(), last: Instant::now() }
+    }
+
+    pub(super) fn steps(self) -> Vec<String> {
+        self.steps
+    }
+
+    /// Whether the agent leaves work to a person, or a step was needed already.
+    pub(super) fn is_asked_for(&self) -> bool {
+        !self.lab.plan.agent_makes_standbys_anew() || !self.steps.is_empty()
+    }
+
+    /// Makes one step if the time has come and there is one to be made.
+    pub(super) fn help(&mut self) {
+        if self.last.elapsed() < PATIENCE {
+            return;
+        }
+        let step = match self.lab.plan.agent_makes_standbys_anew() {
+            true => self.forget_broken_start(),
+            false => self.step(),
+        };
+        match step {
+            Ok(Some(step)) => self.steps.push(step),
+            Ok(None) => return,
+            Err(error) => println!("    a step by hand failed: {error}"),
+        }
+        self.last = Instant::now();
+    }
+
+    fn forget_broken_start(&self) -> Result<Option<String>> {
+        let failures = self.lab.state()?.failures;
+        match self.broke_starts && failures.iter().any(|failure| failure.contains("_start_")) {
+            true => self.clean_up().map(Some),
+            false => Ok(None),
+        }
+    }
+
+    fn step(&self) -> Result<Option<String>> {
+        if let Some(step) = self.bring_node_back()? {
+            return Ok(Some(step));
+        }
+        if let Some(step) = self.remove_lock()? {
+            return Ok(Some(step));
+        }
+        let state = self.lab.state()?;
+        if state.failures.is_empty() && state.troubled.is_empty()
+            || self.steps.last().is_some_and(|last| is_cleanup(last))
+        {
+            return self.rebuild_stray();
+        }
+        self.clean_up().map(Some)
+    }
+
+    /// A node without power or without cluster services.
+    fn bring_node_back(&self) -> Result<Option<String>> {
+        for node in self.lab.nodes() {
+            if !self.lab.has_power(&node)? {
+                self.lab.power_on_without_services(&node)?;
+                return Ok(Some(format!("{node}: switched on")));
+            }
+            if is_reachable(&node) && !self.lab.runs_services(&node)? {
+                return self.start_services(&node).map(Some);
+            }
+        }
+        Ok(None)
+    }
+
+    /// With a primary elsewhere the node may have been one: then it gets a fresh copy first.
+    fn start_services(&self, node: &str) -> Result<String> {
+        let is_rebuilt = self.lab.primary().is_ok();
+        if is_rebuilt {
+            instances::rebuild(&self.lab.plan, node)?;
+        }
+        self.lab.try_run(node, &["bash", "-c", START_SERVICES], START_LIMIT)?;
+        Ok(match is_rebuilt {
+            true => format!("{node}: rebuilt by pg_basebackup, cluster services started"),
+            false => format!("{node}: cluster services started"),
+        })
+    }
+
+    /// The shell agent leaves it behind on an old primary, and then refuses to start there.
+    fn remove_lock(&self) -> Result<Option<String>> {
+        let primary = self.lab.primary().ok();
+        for node in self.lab.nodes().into_iter().filter(|node| Some(node) != primary.as_ref() && is_reachable(node)) {
+            if self.lab.try_run(&node, &["rm", LOCK_OF_SHELL_AGENT], COMMAND_LIMIT)?.code == 0 {
+                self.clean_up()?;
+                return Ok(Some(format!("{node}: PGSQL.lock removed, resource cleaned up")));
+            }
+        }
+        Ok(None)
+    }
+
+    fn rebuild_stray(&self) -> Result<Option<String>> {
+        let Some(node) = full_strength::stray_standby(self.lab)? else { return Ok(None) };
+        full_strength::rebuild(self.lab, &node)?;
+        Ok(Some(format!("{node}: rebuilt by pg_basebackup")))
+    }
+
+    fn clean_up(&self) -> Result<String> {
+        self.lab.clean_up_failures()?;
+        Ok(CLEANUP.to_owned())
+    }
+}
+
+const CLEANUP: &str = "resource cleaned up";
+
+fn is_cleanup(step: &str) -> bool {
+    step == CLEANUP
+}
