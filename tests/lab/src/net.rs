@@ -88,6 +88,11 @@ pub(crate) fn spring(port: &str, leak: Leak) -> Result<()> {
     })
 }
 
+/// Takes all of them back, if there are any.
+pub(crate) fn stop_leaks(port: &str) {
+    let _ = tc(&["qdisc", "del", "dev", port, "clsact"]);
+}
+
 /// Takes [`spring`] back.
 pub(crate) fn stop_leak(port: &str, leak: Leak) -> Result<()> {
     leak.filters()

@@ -27,7 +27,7 @@ const ROWS_AT_FULL_PACE: i64 = 1500;
 const LATER_PAUSE: Duration = Duration::from_millis(30);
 /// Between an attempt that failed and the next one.
 const RETRY_PAUSE: Duration = Duration::from_millis(10);
-/// The same when a server does not let us in: each attempt stays in its queue until it wakes up.
+/// The same when a server does not let us in, or says nothing: each attempt stays with it until it wakes up.
 const SILENCE_PAUSE: Duration = Duration::from_millis(300);
 /// The client without an address looks for another node that takes writes after so many rows.
 const ROWS_PER_NODE: i64 = 200;
@@ -178,6 +178,7 @@ fn write_rows(clock: Clock, client: i32, mut tour: Tour, stop: &AtomicBool, coun
         n += 1;
         let sent = clock.now();
         let answer = line.ask(ANSWER_LIMIT, move |server| insert(server, client, n));
+        let is_silent = matches!(answer, Err(Trouble::Silence));
         let outcome = outcome(answer, clock);
         let is_acknowledged = matches!(outcome, Outcome::Acknowledged { .. });
         writes.push(Write { client, n, target: target.clone(), sent, outcome });
@@ -187,12 +188,11 @@ fn write_rows(clock: Clock, client: i32, mut tour: Tour, stop: &AtomicBool, coun
                 open = Some((line, target));
             }
         }
-        thread::sleep(if !is_acknowledged {
-            RETRY_PAUSE
-        } else if n < ROWS_AT_FULL_PACE {
-            PAUSE
-        } else {
-            LATER_PAUSE
+        thread::sleep(match (is_acknowledged, is_silent) {
+            (true, _) if n < ROWS_AT_FULL_PACE => PAUSE,
+            (true, _) => LATER_PAUSE,
+            (false, true) => SILENCE_PAUSE,
+            (false, false) => RETRY_PAUSE,
         });
     }
     writes

@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use super::record::{Campaign, Finding, Round};
 use crate::error::{Doing, Result};
@@ -16,6 +17,8 @@ const ROUNDS: &str = "rounds.jsonl";
 pub(super) struct Files {
     pub(super) dir: PathBuf,
     rounds: File,
+    /// The time of day that the campaign's clock began at.
+    began: SystemTime,
 }
 
 impl Files {
@@ -26,7 +29,7 @@ impl Files {
         fs::create_dir_all(dir).doing(|| format!("make {}", dir.display()))?;
         let path = dir.join(ROUNDS);
         let rounds = File::create(&path).doing(|| format!("make {}", path.display()))?;
-        Ok(Self { dir: dir.to_owned(), rounds })
+        Ok(Self { dir: dir.to_owned(), rounds, began: SystemTime::now() })
     }
 
     pub(super) fn note(&mut self, round: &Round) -> Result<()> {
@@ -39,7 +42,10 @@ impl Files {
         let dir = self.dir.join(format!("round-{number}"));
         let reason: String =
             findings.iter().map(|finding| format!("{:?}: {}\n", finding.verdict, finding.text)).collect();
-        evidence::keep_in(lab, &dir, &format!("seed {}, round {number}\n{reason}", campaign.seed))?;
+        let began = self.began.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+        let what =
+            format!("seed {}, round {number}; 0 in the history is {began:.3} seconds of the epoch", campaign.seed);
+        evidence::keep_in(lab, &dir, &format!("{what}\n{reason}"))?;
         write(&dir.join("campaign.json"), campaign)?;
         Ok(dir)
     }

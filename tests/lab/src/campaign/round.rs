@@ -26,16 +26,13 @@ pub(super) struct Played {
 
 /// An error says that the round could not be played; nothing follows from it about the agent.
 pub(super) fn play(lab: &Lab, clock: Clock, number: usize, faults: &[Fault]) -> Result<Played> {
-    let (small_volume, unprepared) = match strike::prepare(lab, faults) {
-        Ok(node) => (node, None),
-        Err(error) => (None, Some(error.to_string())),
-    };
+    let small_volume = strike::prepare(lab, faults)?;
     let before = Before::note(lab)?;
     let began = clock.now();
     let clients = Clients::start(lab, clock);
     let watch = Watch::start(lab, clock);
     clients.wait_for_rows(ROWS)?;
-    let strikes = strike_all(lab, clock, faults, unprepared.as_deref())?;
+    let strikes = strike_all(lab, clock, faults)?;
     let mut healing = healing::wait(lab, clock, &strikes);
     if healing.healed_after.is_some() {
         serve_again(&clients, &mut healing);
@@ -51,9 +48,9 @@ pub(super) fn play(lab: &Lab, clock: Clock, number: usize, faults: &[Fault]) -> 
     Ok(Played { round, small_volume })
 }
 
-fn strike_all(lab: &Lab, clock: Clock, faults: &[Fault], unprepared: Option<&str>) -> Result<Vec<Strike>> {
+fn strike_all(lab: &Lab, clock: Clock, faults: &[Fault]) -> Result<Vec<Strike>> {
     thread::scope(|scope| {
-        let strike = |fault| scope.spawn(move || strike::strike(lab, clock, fault, unprepared));
+        let strike = |fault| scope.spawn(move || strike::strike(lab, clock, fault, faults));
         let strikes: Vec<_> = faults.iter().map(strike).collect();
         let made = strikes.into_iter().map(|strike| strike.join().or_else(|_| unexpected("a fault has panicked")));
         made.collect::<Vec<_>>().into_iter().collect()

@@ -163,6 +163,7 @@ fn undo_what_scenarios_do(lab: &Lab) -> Result<()> {
         }
         if lab.has_power(&node)? {
             lab.heal(&node)?;
+            lab.stop_leaks(&node)?;
             // A server without processes, or none stopped: both are well.
             let _ = run_on(&node, &["pkill", "-CONT", "-u", "postgres"], COMMAND_LIMIT);
             drop_scenario_settings(lab, &node)?;

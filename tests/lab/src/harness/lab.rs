@@ -222,6 +222,10 @@ impl Lab {
         switch::order(&format!("leak {node} {word}")).map(drop)
     }
 
+    pub(super) fn stop_leaks(&self, node: &str) -> Result<()> {
+        switch::order(&format!("stop-leaks {node}")).map(drop)
+    }
+
     pub(crate) fn stop_leak(&self, node: &str, word: &str) -> Result<()> {
         switch::order(&format!("stop-leak {node} {word}")).map(drop)
     }

@@ -142,6 +142,11 @@ impl Board {
         net::stop_leak(&self.plan.node(name)?.port(), leak_named(word)?).map(|()| "stopped".to_owned())
     }
 
+    pub(super) fn stop_leaks(&self, name: &str) -> Result<String> {
+        net::stop_leaks(&self.plan.node(name)?.port());
+        Ok("stopped".to_owned())
+    }
+
     pub(super) fn is_cut(&self, name: &str) -> Result<bool> {
         net::is_cut(&self.plan.node(name)?.port())
     }

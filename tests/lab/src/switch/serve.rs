@@ -78,6 +78,7 @@ fn obey(board: &Arc<Board>, line: &str) -> Result<String> {
         ["heal", node] => board.heal(node),
         ["leak", node, word] => board.leak(node, word),
         ["stop-leak", node, word] => board.stop_leak(node, word),
+        ["stop-leaks", node] => board.stop_leaks(node),
         ["is-cut", node] => board.is_cut(node).map(|cut| cut.to_string()),
         ["after-fencing", node, word] => board.set_after_fencing(node, word),
         ["fence-off", node] => board.off(node),

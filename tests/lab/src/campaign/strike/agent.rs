@@ -31,7 +31,7 @@ pub(super) fn kill(scene: &Scene<'_>) -> Result<Made> {
     let ended = scene.clock.now();
     if is_switchover(action) {
         // Without a request there is nothing to clear, and that is no error.
-        super::until_done(scene.fault.kind, || scene.lab.clear_moves())?;
+        super::until_done(scene.fault.kind, || scene.lab.clear_moves());
     }
     match is_over {
         true => ambush.wait().map(|()| Made { nodes: vec![node], began: began.unwrap_or(ended), ended }),
@@ -57,9 +57,12 @@ fn is_switchover(action: &str) -> bool {
 }
 
 fn provoke(scene: &Scene<'_>, action: &str, node: &str) -> Result<()> {
-    if !is_switchover(action) {
-        // A monitor comes by itself, and finds this.
-        return scene.lab.signal_server(node, "KILL");
+    match action {
+        // It comes by itself, later.
+        "monitor" => return Ok(()),
+        // The next monitor finds this.
+        "start" | "stop" => return scene.lab.signal_server(node, "KILL"),
+        _ => {}
     }
     let target = match scene.standbys.iter().find(|standby| *standby == node).or(scene.standbys.first()) {
         Some(target) => target,

@@ -52,14 +52,14 @@ struct Scene<'a> {
     primary: Option<String>,
 }
 
-/// Makes the fault after its delay. What cannot be made says why, and is no reason to end the campaign.
-pub(super) fn strike(lab: &Lab, clock: Clock, fault: &Fault, unprepared: Option<&str>) -> Strike {
+/// Makes one of the round's faults after its delay. What cannot be made says why, and is no reason to end the campaign.
+pub(super) fn strike(lab: &Lab, clock: Clock, fault: &Fault, round: &[Fault]) -> Strike {
     thread::sleep(Duration::from_millis(fault.after_ms));
     let asked = clock.now();
     let scene = Scene::of_now(lab, clock, fault);
     let primary = scene.as_ref().ok().and_then(|scene| scene.primary.clone());
     let drawn = scene.as_ref().map(|scene| scene.nodes.clone()).unwrap_or_default();
-    let made = scene.and_then(|scene| match unprepared {
+    let made = scene.and_then(|scene| match database::cannot_have_small_volume(round) {
         Some(reason) if fault.kind == Kind::WalVolumeFull => unexpected(reason),
         _ => make(&scene),
     });
@@ -72,7 +72,7 @@ pub(super) fn strike(lab: &Lab, clock: Clock, fault: &Fault, unprepared: Option<
         kind: fault.kind,
         fault: fault.clone(),
         hit_primary,
-        primary_lost: hit_primary && takes_its_node_away(fault.kind),
+        primary_lost: hit_primary && failed.is_none() && takes_its_node_away(fault.kind),
         nodes: made.nodes,
         began: made.began,
         ended: made.ended,
@@ -147,9 +147,10 @@ fn make(scene: &Scene<'_>) -> Result<Made> {
 
 /// What takes a while beforehand is done before the clients begin. Gives back the node whose WAL lies on a small volume now.
 pub(super) fn prepare(lab: &Lab, faults: &[Fault]) -> Result<Option<String>> {
-    match faults.iter().find(|fault| fault.kind == Kind::WalVolumeFull) {
-        Some(_) => database::put_wal_on_small_volume(lab, faults).map(Some),
-        None => Ok(None),
+    let needs_volume = faults.iter().any(|fault| fault.kind == Kind::WalVolumeFull);
+    match needs_volume && database::cannot_have_small_volume(faults).is_none() {
+        true => database::put_wal_on_small_volume(lab).map(Some),
+        false => Ok(None),
     }
 }
 
@@ -190,17 +191,19 @@ impl<'a> Scene<'a> {
         if made.is_ok() {
             thread::sleep(Duration::from_millis(self.fault.lasts_ms));
         }
-        let ended = self.nodes.iter().map(|node| until_done(self.fault.kind, || end(node)));
-        let ended = ended.collect::<Vec<_>>().into_iter().collect::<Result<()>>();
-        // When it could not be begun everywhere, its end may have had nothing to do.
+        // When it could not be begun everywhere, its end may have nothing to do on some.
+        self.nodes.iter().for_each(|node| until_done(self.fault.kind, || end(node)));
         made?;
-        ended?;
         Ok(Made { nodes: self.nodes.clone(), began, ended: self.clock.now() })
     }
 }
 
-fn until_done(kind: Kind, act: impl Fn() -> Result<()>) -> Result<()> {
-    wait::until(&format!("end of {kind:?}"), END_LIMIT, || act().map(Seen::Yes))
+/// Tries until it is done. What is left of a fault that cannot be ended is seen when the cluster does not heal.
+fn until_done(kind: Kind, act: impl Fn() -> Result<()>) {
+    let ended = wait::until(&format!("end of {kind:?}"), END_LIMIT, || act().map(Seen::Yes));
+    if let Err(error) = ended {
+        println!("    {error}");
+    }
 }
 
 /// Each boot has another PID 1.

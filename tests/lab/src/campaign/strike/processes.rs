@@ -32,9 +32,10 @@ pub(super) fn kill_backend(scene: &Scene<'_>) -> Result<Made> {
     })
 }
 
-/// A process that its title tells: `postgres: srv1: startup recovering 000000010000000000000003`.
+/// A process that its title tells: `postgres: srv1: startup recovering 000000010000000000000003`. A session that begins has that
+/// word at the end of its title.
 pub(super) fn kill_titled(scene: &Scene<'_>, title: &str) -> Result<Made> {
-    let pattern = format!("^postgres: .*{title}");
+    let pattern = format!("^postgres: ([^ ]+: )?{title}");
     scene.at_once(|node| {
         let command = ["pkill", "-KILL", "-u", "postgres", "-f", &pattern];
         match scene.lab.try_run(node, &command, COMMAND_LIMIT)?.code {
