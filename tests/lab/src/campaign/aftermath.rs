@@ -63,11 +63,20 @@ pub(super) fn look(lab: &Lab, before: &Before, clients: &[i32], healing: Healing
         survivor,
         rows: rows.counts,
         order: rows.order,
-        failures: state.failures,
+        failures: all_of(healing.failures, state.failures),
         power_lost: before.power_lost(lab),
         kept: before.kept_since(lab).iter().map(|kept| kept_aside(lab, kept, clients)).collect(),
         manual_steps: healing.manual_steps,
     }
+}
+
+/// Those that were forgotten on the way, and those that are listed still.
+fn all_of(forgotten: Vec<String>, listed: Vec<String>) -> Vec<String> {
+    let mut all = forgotten;
+    all.extend(listed);
+    all.sort();
+    all.dedup();
+    all
 }
 
 /// In the order of their transactions' numbers. Each row is a transaction of its own, and each client begins one after the
@@ -105,7 +114,7 @@ fn kept_aside(lab: &Lab, kept: &Kept, clients: &[i32]) -> KeptAside {
         directory: kept.name().to_owned(),
         timeline: kept.timeline(),
         fork: position(kept.fork()).unwrap_or_default(),
-        end: lab.last_record_in_kept_wal(kept).as_deref().and_then(position),
+        end: lab.end_of_kept_wal(kept),
         rows: clients.iter().copied().map(rows_of).filter(|(_, rows)| !rows.is_empty()).collect(),
     }
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::record::{Campaign, Finding, Round};
+use super::report::Summary;
 use crate::error::{Doing, Result};
 use crate::harness::{Lab, evidence};
 
@@ -48,6 +49,16 @@ impl Files {
         evidence::keep_in(lab, &dir, &format!("{what}\n{reason}"))?;
         write(&dir.join("campaign.json"), campaign)?;
         Ok(dir)
+    }
+
+    pub(super) fn report(&self, summary: &Summary) -> Result<()> {
+        for (name, text) in
+            [("report.md", summary.markdown()), ("report.json", summary.json()?), ("report.svg", summary.svg())]
+        {
+            let path = self.dir.join(name);
+            fs::write(&path, text).doing(|| format!("write {}", path.display()))?;
+        }
+        Ok(())
     }
 
     /// The whole campaign in one file, in the place of its rounds.

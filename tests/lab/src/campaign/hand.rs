@@ -11,7 +11,8 @@
 use std::time::{Duration, Instant};
 
 use super::fault::Kind;
-use super::record::Strike;
+use super::healing::Healing;
+use super::record::{Micros, Strike};
 use crate::cluster::instances;
 use crate::cluster::node_shell::COMMAND_LIMIT;
 use crate::error::Result;
@@ -32,17 +33,22 @@ pub(super) struct Hand<'a> {
     /// Whether a start may have failed for good because of what we did.
     broke_starts: bool,
     steps: Vec<String>,
+    /// What was listed before it was cleaned up.
+    failures: Vec<String>,
     last: Instant,
 }
 
 impl<'a> Hand<'a> {
     pub(super) fn new(lab: &'a Lab, strikes: &[Strike]) -> Self {
         let breaks_starts = |strike: &Strike| matches!(strike.kind, Kind::KillAgent | Kind::WalVolumeFull);
-        Self { lab, broke_starts: strikes.iter().any(breaks_starts), steps: Vec::new(), last: Instant::now() }
+        let broke_starts = strikes.iter().any(breaks_starts);
+        Self { lab, broke_starts, steps: Vec::new(), failures: Vec::new(), last: Instant::now() }
     }
 
-    pub(super) fn steps(self) -> Vec<String> {
-        self.steps
+    /// What came of it.
+    pub(super) fn healing(self, healed_after: Option<Micros>, missing: Option<String>) -> Healing {
+        let (manual_steps, failures) = (self.steps, self.failures);
+        Healing { healed_after, missing, manual_steps, failures }
     }
 
     /// Whether the agent leaves work to a person, or a step was needed already.
@@ -55,12 +61,17 @@ impl<'a> Hand<'a> {
         if self.last.elapsed() < PATIENCE {
             return;
         }
+        // A step may end with a cleanup.
+        let listed = self.lab.state().unwrap_or_default().failures;
         let step = match self.lab.plan.agent_makes_standbys_anew() {
             true => self.forget_broken_start(),
             false => self.step(),
         };
         match step {
-            Ok(Some(step)) => self.steps.push(step),
+            Ok(Some(step)) => {
+                self.steps.push(step);
+                self.failures.extend(listed);
+            }
             Ok(None) => return,
             Err(error) => println!("    a step by hand failed: {error}"),
         }

@@ -24,6 +24,8 @@ pub(super) struct Healing {
     pub(super) healed_after: Option<Micros>,
     pub(super) missing: Option<String>,
     pub(super) manual_steps: Vec<String>,
+    /// Failed actions that a hand made the cluster forget.
+    pub(super) failures: Vec<String>,
 }
 
 /// Waits until the cluster is at full strength and stays there for a moment.
@@ -36,13 +38,12 @@ pub(super) fn wait(lab: &Lab, clock: Clock, strikes: &[Strike]) -> Healing {
         let shortfall = full_strength::missing(lab).unwrap_or_else(|error| Some(error.to_string()));
         whole_since = shortfall.is_none().then(|| whole_since.unwrap_or(now));
         if let Some(since) = whole_since.filter(|since| clock.now() - since >= micros(HOLD)) {
-            let healed_after = Some(since.saturating_sub(last_end));
-            return Healing { healed_after, missing: None, manual_steps: hand.steps() };
+            return hand.healing(Some(since.saturating_sub(last_end)), None);
         }
         if let Some(missing) = shortfall {
             let limit = if hand.is_asked_for() { LIMIT_WITH_A_HAND } else { LIMIT };
             if now.saturating_sub(last_end) > micros(limit) {
-                return Healing { healed_after: None, missing: Some(missing), manual_steps: hand.steps() };
+                return hand.healing(None, Some(missing));
             }
             hand.help();
         }

@@ -10,6 +10,7 @@ mod files;
 mod hand;
 mod healing;
 mod line;
+mod outage;
 mod promotions;
 mod record;
 mod report;

@@ -6,12 +6,11 @@ use super::aftermath::{self, Before};
 use super::clients::Clients;
 use super::fault::{Fault, Kind};
 use super::healing::{self, Healing};
-use super::record::{Micros, Outcome, Round, Strike};
+use super::record::{Micros, Round, Strike};
 use super::watch::Watch;
 use super::{Clock, promotions, strike};
 use crate::error::{Result, unexpected};
 use crate::harness::Lab;
-use crate::plan::VIP;
 
 /// Rows of each client before the first fault, and after full strength.
 const ROWS: usize = 50;
@@ -74,30 +73,13 @@ fn refuse_lost_volume(lab: &Lab, before: &Before, node: Option<&str>) -> Result<
 }
 
 impl Round {
-    /// The longest time between two acknowledgements to a client of the virtual address, as far as a fault is in it or before
-    /// it.
-    pub(super) fn outage(&self) -> Micros {
-        let mut worst = 0;
-        let mut last: Option<(i32, Micros)> = None;
-        for write in self.writes.iter().filter(|write| write.target == VIP) {
-            let Outcome::Acknowledged { at, .. } = write.outcome else { continue };
-            if let Some((client, before)) = last
-                && client == write.client
-            {
-                worst = worst.max(at.saturating_sub(before));
-            }
-            last = Some((write.client, at));
-        }
-        worst
-    }
-
     /// How many of its faults were really made.
     pub(super) fn made(&self) -> usize {
         self.strikes.iter().filter(|strike| strike.failed.is_none()).count()
     }
 
-    /// One line for whoever watches.
-    pub(super) fn told(&self) -> String {
+    /// One line for whoever watches; the outage in milliseconds.
+    pub(super) fn told(&self, outage: Option<u64>) -> String {
         let strikes: Vec<_> = self.strikes.iter().map(told).collect();
         let healed = match self.aftermath.healed_after {
             Some(after) => format!("healed after {:.1} s", seconds(after)),
@@ -107,7 +89,8 @@ impl Round {
             0 => String::new(),
             count => format!(", {count} steps by hand"),
         };
-        format!("{}: outage {} ms, {healed}{steps}", strikes.join(" + "), self.outage() / 1000)
+        let outage = outage.map_or("not known".to_owned(), |outage| format!("{outage} ms"));
+        format!("{}: outage {outage}, {healed}{steps}", strikes.join(" + "))
     }
 }
 

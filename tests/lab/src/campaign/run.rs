@@ -9,9 +9,11 @@ use std::time::{Duration, Instant};
 use clap::{Args, ValueEnum};
 
 use super::files::Files;
+use super::outage::outage_ms;
 use super::record::{Campaign, Finding, Round};
+use super::report::Summary;
 use super::round::{self, Played};
-use super::{Clock, checker, draw, report};
+use super::{Clock, checker, draw};
 use crate::bench::contender::Contender;
 use crate::cluster::build::Wish;
 use crate::error::{Doing, Result, unexpected};
@@ -194,13 +196,15 @@ impl Runner {
     /// Checks one round, keeps the evidence of what was found, and says how many faults it made.
     fn judge(&mut self, lab: &Lab, played: Played) -> Result<usize> {
         let Played { round, small_volume } = played;
-        let (number, made, told) = (round.number, round.made(), round.told());
+        let (number, made) = (round.number, round.made());
         let is_healed = round.aftermath.healed_after.is_some();
         let has_failures = !round.aftermath.failures.is_empty();
         self.files.note(&round)?;
         let alone = self.alone(round);
         let findings = checker::check(&alone);
-        println!("round {number}: {told}: {}", verdicts(&findings));
+        for round in &alone.rounds {
+            println!("round {number}: {}: {}", round.told(outage_ms(&alone, round)), verdicts(&findings));
+        }
         if !findings.is_empty() || !is_healed {
             let dir = self.files.keep(lab, &alone, number, &findings)?;
             println!("    evidence: {}", dir.display());
@@ -222,7 +226,7 @@ impl Runner {
     fn conclude(&mut self) -> Result<()> {
         self.files.finish(&self.campaign)?;
         self.findings = checker::check(&self.campaign);
-        report::write(&self.files.dir, &self.campaign, &self.findings)?;
+        self.files.report(&Summary::of(&self.campaign, &self.findings))?;
         for finding in &self.findings {
             println!("FOUND   round {}, {:?}: {}", finding.round, finding.verdict, finding.text);
         }
