@@ -89,6 +89,8 @@ pub(crate) enum Order {
     Bench(bench::BenchArgs),
     /// Random faults against the cluster, one or two at a time, with clients and a checker
     Campaign(campaign::CampaignArgs),
+    /// The results of campaigns together: seeds joined, agents side by side
+    CampaignReport(campaign::ReportArgs),
     /// Remove every trace of the lab except the root image
     Down,
     /// Run a command as root in a throw-away system on top of the root image
@@ -153,6 +155,7 @@ pub(crate) fn obey(order: Order) -> Result<ExitCode> {
             let _lock = Lock::take()?;
             return campaign::run(&args);
         }
+        Order::CampaignReport(args) => campaign::compare(&args)?,
         Order::BenchAgent(args) => bench::measure_agent(&args)?,
         Order::BenchStub(args) => bench::become_agent(&args)?,
         Order::Down => down()?,

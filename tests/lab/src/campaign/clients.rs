@@ -27,6 +27,8 @@ const ROWS_AT_FULL_PACE: i64 = 1500;
 const LATER_PAUSE: Duration = Duration::from_millis(30);
 /// Between an attempt that failed and the next one.
 const RETRY_PAUSE: Duration = Duration::from_millis(10);
+/// The same where an attempt goes to a server that runs, and that has to make a process for it.
+const TOUR_PAUSE: Duration = Duration::from_millis(50);
 /// The same when a server does not let us in, or says nothing: each attempt stays with it until it wakes up.
 const SILENCE_PAUSE: Duration = Duration::from_millis(300);
 /// The client without an address looks for another node that takes writes after so many rows.
@@ -158,7 +160,11 @@ impl Tour {
         match Line::open(&aim.config) {
             Ok(line) => Some((line, aim.target)),
             Err(trouble) => {
-                thread::sleep(if matches!(trouble, Trouble::Silence) { SILENCE_PAUSE } else { RETRY_PAUSE });
+                thread::sleep(match trouble {
+                    Trouble::Silence => SILENCE_PAUSE,
+                    _ if self.has_more_than_one() => TOUR_PAUSE,
+                    _ => RETRY_PAUSE,
+                });
                 None
             }
         }

@@ -51,22 +51,23 @@ impl Files {
         Ok(dir)
     }
 
-    pub(super) fn report(&self, summary: &Summary) -> Result<()> {
-        for (name, text) in
-            [("report.md", summary.markdown()), ("report.json", summary.json()?), ("report.svg", summary.svg())]
-        {
-            let path = self.dir.join(name);
-            fs::write(&path, text).doing(|| format!("write {}", path.display()))?;
-        }
-        Ok(())
-    }
-
     /// The whole campaign in one file, in the place of its rounds.
     pub(super) fn finish(&self, campaign: &Campaign) -> Result<()> {
         write(&self.dir.join("campaign.json"), campaign)?;
         let rounds = self.dir.join(ROUNDS);
         fs::remove_file(&rounds).doing(|| format!("remove {}", rounds.display()))
     }
+}
+
+/// The table, the same as JSON, and the picture.
+pub(super) fn write_report(dir: &Path, summary: &Summary) -> Result<()> {
+    for (name, text) in
+        [("report.md", summary.markdown()), ("report.json", summary.json()?), ("report.svg", summary.svg())]
+    {
+        let path = dir.join(name);
+        fs::write(&path, text).doing(|| format!("write {}", path.display()))?;
+    }
+    Ok(())
 }
 
 fn write(path: &Path, campaign: &Campaign) -> Result<()> {

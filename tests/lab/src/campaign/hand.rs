@@ -27,6 +27,8 @@ const LOCK_OF_SHELL_AGENT: &str = "/var/lib/postgresql/agent/PGSQL.lock";
 const START_SERVICES: &str = "corosync && until corosync-cmapctl totem.cluster_name >/dev/null 2>&1; do sleep 0.1; done
     PCMK_logfile=/var/log/pacemaker/pacemaker.log setsid pacemakerd </dev/null >/dev/null 2>&1 &";
 
+const CLEANUP: &str = "resource cleaned up";
+
 /// Somebody who waits, and helps when nothing moves.
 pub(super) struct Hand<'a> {
     lab: &'a Lab,
@@ -63,57 +65,58 @@ impl<'a> Hand<'a> {
         }
         // A step may end with a cleanup.
         let listed = self.lab.state().unwrap_or_default().failures;
-        let step = match self.lab.plan.agent_makes_standbys_anew() {
+        let made = match self.lab.plan.agent_makes_standbys_anew() {
             true => self.forget_broken_start(),
             false => self.step(),
         };
-        match step {
-            Ok(Some(step)) => {
-                self.steps.push(step);
+        match made {
+            Ok(steps) if steps.is_empty() => return,
+            Ok(steps) => {
+                self.steps.extend(steps);
                 self.failures.extend(listed);
             }
-            Ok(None) => return,
             Err(error) => println!("    a step by hand failed: {error}"),
         }
         self.last = Instant::now();
     }
 
-    fn forget_broken_start(&self) -> Result<Option<String>> {
+    fn forget_broken_start(&self) -> Result<Vec<String>> {
         let failures = self.lab.state()?.failures;
         match self.broke_starts && failures.iter().any(|failure| failure.contains("_start_")) {
-            true => self.clean_up().map(Some),
-            false => Ok(None),
+            true => self.clean_up(),
+            false => Ok(Vec::new()),
         }
     }
 
-    fn step(&self) -> Result<Option<String>> {
-        if let Some(step) = self.bring_node_back()? {
-            return Ok(Some(step));
+    fn step(&self) -> Result<Vec<String>> {
+        let nodes = self.bring_nodes_back()?;
+        if !nodes.is_empty() {
+            return Ok(nodes);
         }
-        if let Some(step) = self.remove_lock()? {
-            return Ok(Some(step));
+        let locks = self.remove_locks()?;
+        if !locks.is_empty() {
+            return Ok(locks);
         }
         let state = self.lab.state()?;
-        if state.failures.is_empty() && state.troubled.is_empty()
-            || self.steps.last().is_some_and(|last| is_cleanup(last))
-        {
-            return self.rebuild_stray();
+        let is_clean = state.failures.is_empty() && state.troubled.is_empty();
+        match is_clean || self.steps.last().is_some_and(|last| last == CLEANUP) {
+            true => self.rebuild_stray(),
+            false => self.clean_up(),
         }
-        self.clean_up().map(Some)
     }
 
-    /// A node without power or without cluster services.
-    fn bring_node_back(&self) -> Result<Option<String>> {
+    /// Nodes without power or without cluster services: all at once, as somebody would who finds them so.
+    fn bring_nodes_back(&self) -> Result<Vec<String>> {
+        let mut steps = Vec::new();
         for node in self.lab.nodes() {
             if !self.lab.has_power(&node)? {
                 self.lab.power_on_without_services(&node)?;
-                return Ok(Some(format!("{node}: switched on")));
-            }
-            if is_reachable(&node) && !self.lab.runs_services(&node)? {
-                return self.start_services(&node).map(Some);
+                steps.push(format!("{node}: switched on"));
+            } else if is_reachable(&node) && !self.lab.runs_services(&node)? {
+                steps.push(self.start_services(&node)?);
             }
         }
-        Ok(None)
+        Ok(steps)
     }
 
     /// With a primary elsewhere the node may have been one: then it gets a fresh copy first.
@@ -130,31 +133,28 @@ impl<'a> Hand<'a> {
     }
 
     /// The shell agent leaves it behind on an old primary, and then refuses to start there.
-    fn remove_lock(&self) -> Result<Option<String>> {
+    fn remove_locks(&self) -> Result<Vec<String>> {
         let primary = self.lab.primary().ok();
+        let mut steps = Vec::new();
         for node in self.lab.nodes().into_iter().filter(|node| Some(node) != primary.as_ref() && is_reachable(node)) {
             if self.lab.try_run(&node, &["rm", LOCK_OF_SHELL_AGENT], COMMAND_LIMIT)?.code == 0 {
-                self.clean_up()?;
-                return Ok(Some(format!("{node}: PGSQL.lock removed, resource cleaned up")));
+                steps.push(format!("{node}: PGSQL.lock removed"));
             }
         }
-        Ok(None)
+        if !steps.is_empty() {
+            steps.extend(self.clean_up()?);
+        }
+        Ok(steps)
     }
 
-    fn rebuild_stray(&self) -> Result<Option<String>> {
-        let Some(node) = full_strength::stray_standby(self.lab)? else { return Ok(None) };
+    fn rebuild_stray(&self) -> Result<Vec<String>> {
+        let Some(node) = full_strength::stray_standby(self.lab)? else { return Ok(Vec::new()) };
         full_strength::rebuild(self.lab, &node)?;
-        Ok(Some(format!("{node}: rebuilt by pg_basebackup")))
+        Ok(vec![format!("{node}: rebuilt by pg_basebackup")])
     }
 
-    fn clean_up(&self) -> Result<String> {
+    fn clean_up(&self) -> Result<Vec<String>> {
         self.lab.clean_up_failures()?;
-        Ok(CLEANUP.to_owned())
+        Ok(vec![CLEANUP.to_owned()])
     }
-}
-
-const CLEANUP: &str = "resource cleaned up";
-
-fn is_cleanup(step: &str) -> bool {
-    step == CLEANUP
 }

@@ -4,6 +4,7 @@
 mod aftermath;
 mod checker;
 mod clients;
+mod compare;
 mod draw;
 mod fault;
 mod files;
@@ -21,6 +22,7 @@ mod watch;
 
 use std::time::Instant;
 
+pub(crate) use compare::{ReportArgs, compare};
 pub(crate) use run::{CampaignArgs, run};
 
 use record::{Lsn, Micros};

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 
-use super::files::Files;
+use super::files::{self, Files};
 use super::outage::outage_ms;
 use super::record::{Campaign, Finding, Round};
 use super::report::Summary;
@@ -226,7 +226,7 @@ impl Runner {
     fn conclude(&mut self) -> Result<()> {
         self.files.finish(&self.campaign)?;
         self.findings = checker::check(&self.campaign);
-        self.files.report(&Summary::of(&self.campaign, &self.findings))?;
+        files::write_report(&self.files.dir, &Summary::of(&self.campaign, &self.findings))?;
         for finding in &self.findings {
             println!("FOUND   round {}, {:?}: {}", finding.round, finding.verdict, finding.text);
         }
