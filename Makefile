@@ -7,6 +7,7 @@
 #   make demo             a switchover and a failover of a real cluster under a writing client
 #   make lab              the same cluster, left up to play with
 #   make lab-scenarios    every scenario of tests/lab
+#   make campaign         random faults with clients and a checker: SEED, FAULTS or MINUTES, AGENT, NODES
 #   make bench            this agent beside two others, in the same cluster (half an hour)
 #   make lab-down         removes every trace of the lab, except the cached root image
 
@@ -70,6 +71,17 @@ demo: lab-deps lab-build lab-stage
 # SCENARIOS="cold_start ..." runs these only; `$(LAB) scenario --list` names them.
 bench: lab-deps lab-build lab-stage
 	$(LAB) bench --install $(STAGE)
+
+# Random faults: FAULTS=20 or MINUTES=60; SEED repeats a run, and without one it is drawn and printed first.
+# AGENT=pgbaton, pgsqlms or pgsql; NODES=3 or 2; SYNCHRONOUS=1. Ends with an error when something is found.
+AGENT ?= pgbaton
+NODES ?= 3
+CAMPAIGN_OPTIONS = --agent $(AGENT) --nodes $(NODES) $(if $(SEED),--seed $(SEED)) $(if $(FAULTS),--faults $(FAULTS)) \
+	$(if $(MINUTES),--minutes $(MINUTES)) $(if $(SYNCHRONOUS),--synchronous)
+
+.PHONY: campaign
+campaign: lab-deps lab-build lab-stage
+	@status=0; $(LAB) campaign --install $(STAGE) $(CAMPAIGN_OPTIONS) || status=$$?; $(LAB) down; exit $$status
 
 lab-scenarios: lab-deps lab-build lab-stage
 	@status=0; $(LAB) scenario --install $(STAGE) $(LAB_OPTIONS) $(SCENARIOS) || status=$$?; $(LAB) down; exit $$status

@@ -12,7 +12,7 @@ use crate::error::{Doing, Result};
 use crate::harness::Lab;
 use crate::lock::Lock;
 use crate::plan::Plan;
-use crate::{bench, demo, node, sandbox, scenario, switch};
+use crate::{bench, campaign, demo, node, sandbox, scenario, switch};
 
 /// A real Pacemaker cluster on one machine: namespaces for nodes, a power switch for fencing.
 #[derive(Debug, Parser)]
@@ -87,6 +87,10 @@ pub(crate) enum Order {
     },
     /// Measure this agent and the two others side by side
     Bench(bench::BenchArgs),
+    /// Random faults against the cluster, one or two at a time, with clients and a checker
+    Campaign(campaign::CampaignArgs),
+    /// The results of campaigns together: seeds joined, agents side by side
+    CampaignReport(campaign::ReportArgs),
     /// Remove every trace of the lab except the root image
     Down,
     /// Run a command as root in a throw-away system on top of the root image
@@ -147,6 +151,11 @@ pub(crate) fn obey(order: Order) -> Result<ExitCode> {
             let _lock = Lock::take()?;
             return bench::run(&args);
         }
+        Order::Campaign(args) => {
+            let _lock = Lock::take()?;
+            return campaign::run(&args);
+        }
+        Order::CampaignReport(args) => campaign::compare(&args)?,
         Order::BenchAgent(args) => bench::measure_agent(&args)?,
         Order::BenchStub(args) => bench::become_agent(&args)?,
         Order::Down => down()?,

@@ -1,6 +1,7 @@
 //! `lab`: a real Pacemaker cluster on one machine.
 
 mod bench;
+mod campaign;
 mod cgroup;
 mod cli;
 mod cluster;

@@ -157,6 +157,15 @@ impl Plan {
         !self.agent.ends_with(":pgsqlms")
     }
 
+    /// In synchronous mode the shell agent makes one standby of several promotable.
+    pub(crate) fn promotable_standbys(&self) -> usize {
+        let standbys = self.cluster_nodes().count().saturating_sub(1);
+        match self.agent.ends_with(":pgsql") {
+            true => standbys.min(1),
+            false => standbys,
+        }
+    }
+
     /// Whether a node that holds WAL which the primary lacks, or that lacks WAL which the primary no longer has, comes
     /// back without a hand.
     pub(crate) fn agent_makes_standbys_anew(&self) -> bool {

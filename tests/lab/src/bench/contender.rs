@@ -19,7 +19,7 @@ const REPAIRED_CALL: &str = "if [ \"$1\" = -v ]; then ${HA_SBIN_DIR}/crm_attribu
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Contender {
+pub(crate) enum Contender {
     Pgbaton,
     Paf,
     Shell,
@@ -117,7 +117,7 @@ impl Contender {
         }
     }
 
-    pub(super) fn wish(self, install: Option<&Path>) -> Result<Wish> {
+    pub(crate) fn wish(self, install: Option<&Path>) -> Result<Wish> {
         let install = match self {
             Self::Pgbaton => install.map(Path::to_path_buf),
             Self::Paf => None,

@@ -1,6 +1,6 @@
 //! `lab bench`: this agent beside the two others, in the same lab, under the same client.
 
-mod contender;
+pub(crate) mod contender;
 mod cost;
 mod goals;
 mod in_node;

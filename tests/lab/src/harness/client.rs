@@ -29,15 +29,15 @@ static NEXT_NUMBER: AtomicI32 = AtomicI32::new(0);
 
 /// What tells one client from all others.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Ticket {
+pub(crate) struct Ticket {
     /// Counts the cables that lead to the switch.
-    pub(super) sequence: usize,
+    pub(crate) sequence: usize,
     /// What its rows bear.
-    pub(super) number: i32,
+    pub(crate) number: i32,
 }
 
 impl Ticket {
-    pub(super) fn draw() -> Self {
+    pub(crate) fn draw() -> Self {
         let sequence = NEXT_NUMBER.fetch_add(1, Ordering::Relaxed);
         Self { sequence: usize::try_from(sequence).unwrap_or_default(), number: sequence + epoch_seconds() }
     }

@@ -17,7 +17,13 @@ const LOGS: [&str; 3] = ["var/log/syslog", "var/log/pacemaker/pacemaker.log", "v
 pub(crate) fn keep(lab: &Lab, scenario: &str, reason: &str) -> Result<PathBuf> {
     let dir = paths::failures().join(scenario);
     let _ = fs::remove_dir_all(&dir);
-    fs::create_dir_all(&dir).doing(|| format!("make {}", dir.display()))?;
+    keep_in(lab, &dir, reason)?;
+    Ok(dir)
+}
+
+/// [`keep`] in a directory of the caller's choice.
+pub(crate) fn keep_in(lab: &Lab, dir: &Path, reason: &str) -> Result<()> {
+    fs::create_dir_all(dir).doing(|| format!("make {}", dir.display()))?;
     write(&dir.join("reason.txt"), reason);
     for (number, history) in lab.histories().iter().enumerate() {
         write(&dir.join(format!("client-{number}.txt")), history);
@@ -40,7 +46,7 @@ pub(crate) fn keep(lab: &Lab, scenario: &str, reason: &str) -> Result<PathBuf> {
             ask(&node, &["cibadmin", "--query"], &target.join("cib.xml"));
         }
     }
-    Ok(dir)
+    Ok(())
 }
 
 /// What lies beside the data directory, and what the agent has written about it.

@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::wait::{self, Seen};
 use crate::{paths, switch};
 
-const FIRST_LIMIT: Duration = Duration::from_secs(60);
+const FIRST_LIMIT: Duration = Duration::from_secs(90);
 const MEND_LIMIT: Duration = Duration::from_secs(90);
 /// How long a standby may take to follow by itself before it is rebuilt.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -58,6 +58,11 @@ pub(crate) fn wait_for(lab: &Lab, limit: Duration) -> Result<()> {
             Some(missing) => Seen::NotYet(missing),
         })
     })
+}
+
+/// What is missing of nodes and instances at this moment, whatever failures are listed.
+pub(crate) fn missing(lab: &Lab) -> Result<Option<String>> {
+    shortfall_of_today(lab, &lab.state()?)
 }
 
 /// What is missing to full strength, traces of the past (failed actions, left constraints) included.
@@ -108,7 +113,11 @@ fn is_whole(lab: &Lab, state: &State) -> bool {
         && state.unpromoted.len() == count - 1
         && (!lab.plan.has_address() || state.address.as_ref() == state.promoted.first())
         && state.troubled.is_empty()
-        && state.unpromoted.iter().all(|standby| state.scores.get(standby).is_some_and(|score| *score > 0))
+        && promotable(state) >= lab.plan.promotable_standbys()
+}
+
+fn promotable(state: &State) -> usize {
+    state.unpromoted.iter().filter(|standby| state.scores.get(*standby).is_some_and(|score| *score > 0)).count()
 }
 
 fn mend(lab: &Lab) -> Result<()> {
@@ -154,6 +163,7 @@ fn undo_what_scenarios_do(lab: &Lab) -> Result<()> {
         }
         if lab.has_power(&node)? {
             lab.heal(&node)?;
+            lab.stop_leaks(&node)?;
             // A server without processes, or none stopped: both are well.
             let _ = run_on(&node, &["pkill", "-CONT", "-u", "postgres"], COMMAND_LIMIT);
             drop_scenario_settings(lab, &node)?;
@@ -218,7 +228,7 @@ fn undo_in_the_cluster(lab: &Lab) -> Result<()> {
 }
 
 /// A node whose instance is down, or up without streaming from the primary.
-fn stray_standby(lab: &Lab) -> Result<Option<String>> {
+pub(crate) fn stray_standby(lab: &Lab) -> Result<Option<String>> {
     let primary = lab.primary()?;
     let streaming = sql_on(&primary, "select application_name from pg_stat_replication where state = 'streaming'")?;
     let mut strays = lab.nodes().into_iter().filter(|node| *node != primary && is_reachable(node));
@@ -226,7 +236,7 @@ fn stray_standby(lab: &Lab) -> Result<Option<String>> {
 }
 
 /// Rebuilds an instance while the cluster keeps its hands off.
-fn rebuild(lab: &Lab, node: &str) -> Result<()> {
+pub(crate) fn rebuild(lab: &Lab, node: &str) -> Result<()> {
     lab.standby_mode(node, true)?;
     wait::until_true(&format!("stop of the instance on {node}"), STOP_LIMIT, || {
         Ok(run_on(node, &["pgrep", "-u", "postgres", "-x", "postgres"], COMMAND_LIMIT)?.code != 0)

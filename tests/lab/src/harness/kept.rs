@@ -38,6 +38,8 @@ pub(crate) struct Kept {
     stamp: String,
     node: String,
     name: String,
+    /// The node's own timeline.
+    timeline: u32,
     /// Where that node's WAL and the primary's part.
     fork: String,
 }
@@ -46,12 +48,28 @@ impl Kept {
     /// Reads `main.kept-<stamp>-<timeline>-<fork>`; other names are no such directory, or not yet.
     fn named(node: &str, name: &str) -> Option<Self> {
         let mut parts = name.strip_prefix(PREFIX)?.split('-');
-        let (stamp, _timeline) = (parts.next()?, parts.next()?.parse::<u64>().ok()?);
+        let (stamp, timeline) = (parts.next()?, parts.next()?.parse().ok()?);
         let (high, low) = (parts.next()?, parts.next()?);
         let is_hex = |text: &str| u32::from_str_radix(text, 16).is_ok();
         let is_whole = is_hex(high) && is_hex(low) && parts.next().is_none();
         let (stamp, node, name) = (stamp.to_owned(), node.to_owned(), name.to_owned());
-        is_whole.then(|| Self { stamp, node, name, fork: format!("{high}/{low}") })
+        is_whole.then(|| Self { stamp, node, name, timeline, fork: format!("{high}/{low}") })
+    }
+
+    pub(crate) fn node(&self) -> &str {
+        &self.node
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn timeline(&self) -> u32 {
+        self.timeline
+    }
+
+    pub(crate) fn fork(&self) -> &str {
+        &self.fork
     }
 
     /// As the machine sees it.
@@ -131,6 +149,12 @@ impl Lab {
         let file = self.sql(&self.primary()?, "select pg_relation_filepath('lab.rows')")?;
         let dump = self.dump_beyond_fork(kept)?;
         count_committed(&dump, file.strip_prefix("base/").unwrap_or(&file))
+    }
+
+    /// Where the last record beyond the fork ends; `None` when there is none, or it cannot be read.
+    pub(crate) fn end_of_kept_wal(&self, kept: &Kept) -> Option<u64> {
+        let dump = self.dump_beyond_fork(kept).ok()?;
+        dump.lines().rev().find_map(end_of_record)
     }
 
     /// `pg_waldump` ends with 1 at the end of WAL.
@@ -227,6 +251,15 @@ fn assert_has_all(rows: &BTreeSet<i64>, report: &Report, kept: &Kept) -> Result<
     }
 }
 
+/// From `len (rec/tot):     34/    34, tx: 735, lsn: 0/01571F90, prev ...`.
+fn end_of_record(line: &str) -> Option<u64> {
+    let (_, lengths) = line.split_once("len (rec/tot):")?;
+    let (_, total) = lengths.split_once(',')?.0.split_once('/')?;
+    let (high, low) = line.split_once("lsn: ")?.1.split_once(',')?.0.split_once('/')?;
+    let half = |text| u64::from_str_radix(text, 16).ok();
+    Some(wal_bytes::end_of(half(high)? << 32 | half(low)?, total.trim().parse().ok()?))
+}
+
 /// Counts inserts into that relation (`database/file`) by transactions whose commit is there, too.
 fn count_committed(dump: &str, relation: &str) -> Result<usize> {
     let relation = format!("/{relation} blk ");
@@ -292,6 +325,7 @@ rmgr: Transaction len (rec/tot):     34/    34, tx:        737, lsn: 0/01572068,
 rmgr: Heap        len (rec/tot):     63/    63, tx:        738, lsn: 0/01572090, prev 0/01572068, desc: INSERT off 3 flags 0x08, blkref #0: rel 1663/5/16388 blk 1
 ";
         assert_eq!(count_committed(dump, "5/16388").unwrap(), 2);
+        assert_eq!(dump.lines().last().and_then(end_of_record), Some(0x157_20D0));
         assert!(count_committed("", "5/16388").is_err());
     }
 }

@@ -121,7 +121,7 @@ impl Lab {
         self.run_somewhere_within(command, COMMAND_LIMIT)
     }
 
-    pub(super) fn run_somewhere_within(&self, command: &[&str], limit: Duration) -> Result<String> {
+    pub(crate) fn run_somewhere_within(&self, command: &[&str], limit: Duration) -> Result<String> {
         let mut last = unexpected("no node has power and a network");
         let members = self.state().map(|state| state.online).unwrap_or_default();
         let (first, then): (Vec<_>, Vec<_>) = self.nodes().into_iter().partition(|node| members.contains(node));
@@ -217,6 +217,20 @@ impl Lab {
 
     pub(crate) fn heal(&self, node: &str) -> Result<()> {
         switch::order(&format!("heal {node}")).map(drop)
+    }
+
+    /// Packets of one kind vanish on the node's cable: `from-node`, `to-node`, or `to-servers`, where the node is a client of
+    /// another node's PostgreSQL.
+    pub(crate) fn leak(&self, node: &str, word: &str) -> Result<()> {
+        switch::order(&format!("leak {node} {word}")).map(drop)
+    }
+
+    pub(super) fn stop_leaks(&self, node: &str) -> Result<()> {
+        switch::order(&format!("stop-leaks {node}")).map(drop)
+    }
+
+    pub(crate) fn stop_leak(&self, node: &str, word: &str) -> Result<()> {
+        switch::order(&format!("stop-leak {node} {word}")).map(drop)
     }
 
     pub(crate) fn freeze(&self, node: &str) -> Result<()> {
@@ -368,7 +382,7 @@ impl Lab {
 pub(super) const SCENARIO_CONF: &str = "/etc/postgresql/scenario.conf";
 
 /// A node without power, frozen or cut cannot be asked, or tells stories of its own.
-pub(super) fn is_reachable(node: &str) -> bool {
+pub(crate) fn is_reachable(node: &str) -> bool {
     let answers = |question: &str, wanted: &str| {
         switch::order(&format!("{question} {node}")).is_ok_and(|answer| answer == wanted)
     };

@@ -14,6 +14,11 @@ const LONG_HEADER: usize = 40;
 const IS_LONG: u8 = 0x02;
 const INFO: usize = 2;
 
+/// Of records, in bytes.
+const ALIGNMENT: u64 = 8;
+/// As the lab's instances are made.
+const SEGMENT: u64 = 16 << 20;
+
 const ROW: usize = 16;
 const N: usize = 8;
 
@@ -26,6 +31,21 @@ pub(super) fn records(segment: &[u8]) -> Vec<u8> {
         records.extend_from_slice(page.get(header..).unwrap_or_default());
     }
     records
+}
+
+/// Where a record of that length ends that begins there: the headers of the pages that it crosses lie in between.
+pub(super) fn end_of(start: u64, length: u64) -> u64 {
+    let page = PAGE as u64;
+    let (mut at, mut left) = (start, length);
+    loop {
+        let room = page - at % page;
+        if left <= room {
+            return (at + left).next_multiple_of(ALIGNMENT);
+        }
+        left -= room;
+        at += room;
+        at += if at % SEGMENT == 0 { LONG_HEADER as u64 } else { SHORT_HEADER as u64 };
+    }
 }
 
 /// The numbers of that client's rows.
@@ -71,6 +91,14 @@ mod tests {
         let bytes = segment(&[before, row(5, 1), vec![7; PAGE], row(5, 2)].concat());
         assert!(!rows_of(5, &bytes).contains(&1));
         assert_eq!(rows_of(5, &records(&bytes)), BTreeSet::from([1, 2]));
+    }
+
+    #[test]
+    fn a_record_ends_behind_the_headers_that_cut_it() {
+        assert_eq!(end_of(0x157_2090, 63), 0x157_20D0);
+        assert_eq!(end_of(0x2000 - 16, 40), 0x2000 + 24 + 24);
+        assert_eq!(end_of(SEGMENT - 8, 16), SEGMENT + 40 + 8);
+        assert_eq!(end_of(0x2000 + 24, 2 * 8192), 0x2000 + 2 * 8192 + 24 + 24 + 24);
     }
 
     #[test]

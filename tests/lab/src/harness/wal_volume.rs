@@ -46,7 +46,7 @@ impl Lab {
     }
 
     /// Puts the WAL back where it was, if it lies on a volume of its own.
-    pub(super) fn take_wal_volume_back(&self, node: &str) -> Result<()> {
+    pub(crate) fn take_wal_volume_back(&self, node: &str) -> Result<()> {
         let wal = self.plan.pgdata().join("pg_wal").display().to_string();
         match run_on(node, &["mountpoint", "--quiet", &wal], COMMAND_LIMIT)?.code {
             0 => self.while_stopped(node, |lab| lab.in_data_directory(node, MOVE_BACK)),

@@ -9,9 +9,10 @@ use std::time::Duration;
 use super::serve::log_file;
 use crate::cgroup::Group;
 use crate::error::{Doing, Result, unexpected};
+use crate::net::{self, Leak};
+use crate::paths;
 use crate::plan::{Node, Plan};
 use crate::wait::{self, Seen};
-use crate::{net, paths};
 
 const BOOT_LIMIT: Duration = Duration::from_secs(10);
 /// Between a fenced node's power and its first program. Longer than corosync's token and consensus timeouts together
@@ -133,6 +134,19 @@ impl Board {
         net::heal(&self.plan.node(name)?.port()).map(|()| "healed".to_owned())
     }
 
+    pub(super) fn leak(&self, name: &str, word: &str) -> Result<String> {
+        net::spring(&self.plan.node(name)?.port(), leak_named(word)?).map(|()| "leaks".to_owned())
+    }
+
+    pub(super) fn stop_leak(&self, name: &str, word: &str) -> Result<String> {
+        net::stop_leak(&self.plan.node(name)?.port(), leak_named(word)?).map(|()| "stopped".to_owned())
+    }
+
+    pub(super) fn stop_leaks(&self, name: &str) -> Result<String> {
+        net::stop_leaks(&self.plan.node(name)?.port());
+        Ok("stopped".to_owned())
+    }
+
     pub(super) fn is_cut(&self, name: &str) -> Result<bool> {
         net::is_cut(&self.plan.node(name)?.port())
     }
@@ -169,6 +183,15 @@ impl Outlet {
             Some(boot) => matches!(boot.try_wait(), Ok(None)),
             None => false,
         }
+    }
+}
+
+fn leak_named(word: &str) -> Result<Leak> {
+    match word {
+        "from-node" => Ok(Leak::FromNode),
+        "to-node" => Ok(Leak::ToNode),
+        "to-servers" => Ok(Leak::ToServers),
+        _ => unexpected(format!("'{word}' is not one of from-node, to-node, to-servers")),
     }
 }
 

@@ -1,0 +1,160 @@
+//! What a person has to do after some faults, as the agents' documentation says. The harness does it when the cluster has had
+//! its time, one step after the other, and counts each.
+//!
+//! | agent | what it demands |
+//! |---|---|
+//! | pgbaton | after a failed `start` that we made ourselves (the agent killed, no room for WAL): `crm_resource --cleanup` |
+//! | pgsqlms | a fenced primary is rebuilt before its cluster services are started |
+//! | pgsql | a fresh base backup after a crash; `PGSQL.lock` removed before the old primary can start |
+//! | both | what has failed too often is cleaned up |
+
+use std::time::{Duration, Instant};
+
+use super::fault::Kind;
+use super::healing::Healing;
+use super::record::{Micros, Strike};
+use crate::cluster::instances;
+use crate::cluster::node_shell::COMMAND_LIMIT;
+use crate::error::Result;
+use crate::harness::lab::is_reachable;
+use crate::harness::{Lab, full_strength};
+
+/// How long the cluster may try by itself, before the first step and after each.
+const PATIENCE: Duration = Duration::from_secs(25);
+const START_LIMIT: Duration = Duration::from_secs(30);
+const LOCK_OF_SHELL_AGENT: &str = "/var/lib/postgresql/agent/PGSQL.lock";
+/// What the unit files start. Their output would keep the caller waiting.
+const START_SERVICES: &str = "corosync && until corosync-cmapctl totem.cluster_name >/dev/null 2>&1; do sleep 0.1; done
+    PCMK_logfile=/var/log/pacemaker/pacemaker.log setsid pacemakerd </dev/null >/dev/null 2>&1 &";
+
+const CLEANUP: &str = "resource cleaned up";
+
+/// Somebody who waits, and helps when nothing moves.
+pub(super) struct Hand<'a> {
+    lab: &'a Lab,
+    /// Whether a start may have failed for good because of what we did.
+    broke_starts: bool,
+    steps: Vec<String>,
+    /// What was listed before it was cleaned up.
+    failures: Vec<String>,
+    last: Instant,
+}
+
+impl<'a> Hand<'a> {
+    pub(super) fn new(lab: &'a Lab, strikes: &[Strike]) -> Self {
+        let breaks_starts = |strike: &Strike| matches!(strike.kind, Kind::KillAgent | Kind::WalVolumeFull);
+        let broke_starts = strikes.iter().any(breaks_starts);
+        Self { lab, broke_starts, steps: Vec::new(), failures: Vec::new(), last: Instant::now() }
+    }
+
+    /// What came of it.
+    pub(super) fn healing(self, healed_after: Option<Micros>, missing: Option<String>) -> Healing {
+        let (manual_steps, failures) = (self.steps, self.failures);
+        Healing { healed_after, missing, manual_steps, failures }
+    }
+
+    /// Whether the agent leaves work to a person, or a step was needed already.
+    pub(super) fn is_asked_for(&self) -> bool {
+        !self.lab.plan.agent_makes_standbys_anew() || !self.steps.is_empty()
+    }
+
+    /// Makes one step if the time has come and there is one to be made.
+    pub(super) fn help(&mut self) {
+        if self.last.elapsed() < PATIENCE {
+            return;
+        }
+        // A step may end with a cleanup.
+        let listed = self.lab.state().unwrap_or_default().failures;
+        let made = match self.lab.plan.agent_makes_standbys_anew() {
+            true => self.forget_broken_start(),
+            false => self.step(),
+        };
+        match made {
+            Ok(steps) if steps.is_empty() => return,
+            Ok(steps) => {
+                self.steps.extend(steps);
+                self.failures.extend(listed);
+            }
+            Err(error) => println!("    a step by hand failed: {error}"),
+        }
+        self.last = Instant::now();
+    }
+
+    fn forget_broken_start(&self) -> Result<Vec<String>> {
+        let failures = self.lab.state()?.failures;
+        match self.broke_starts && failures.iter().any(|failure| failure.contains("_start_")) {
+            true => self.clean_up(),
+            false => Ok(Vec::new()),
+        }
+    }
+
+    fn step(&self) -> Result<Vec<String>> {
+        let nodes = self.bring_nodes_back()?;
+        if !nodes.is_empty() {
+            return Ok(nodes);
+        }
+        let locks = self.remove_locks()?;
+        if !locks.is_empty() {
+            return Ok(locks);
+        }
+        let state = self.lab.state()?;
+        let is_clean = state.failures.is_empty() && state.troubled.is_empty();
+        match is_clean || self.steps.last().is_some_and(|last| last == CLEANUP) {
+            true => self.rebuild_stray(),
+            false => self.clean_up(),
+        }
+    }
+
+    /// Nodes without power or without cluster services: all at once, as somebody would who finds them so.
+    fn bring_nodes_back(&self) -> Result<Vec<String>> {
+        let mut steps = Vec::new();
+        for node in self.lab.nodes() {
+            if !self.lab.has_power(&node)? {
+                self.lab.power_on_without_services(&node)?;
+                steps.push(format!("{node}: switched on"));
+            } else if is_reachable(&node) && !self.lab.runs_services(&node)? {
+                steps.push(self.start_services(&node)?);
+            }
+        }
+        Ok(steps)
+    }
+
+    /// With a primary elsewhere the node may have been one: then it gets a fresh copy first.
+    fn start_services(&self, node: &str) -> Result<String> {
+        let is_rebuilt = self.lab.primary().is_ok();
+        if is_rebuilt {
+            instances::rebuild(&self.lab.plan, node)?;
+        }
+        self.lab.try_run(node, &["bash", "-c", START_SERVICES], START_LIMIT)?;
+        Ok(match is_rebuilt {
+            true => format!("{node}: rebuilt by pg_basebackup, cluster services started"),
+            false => format!("{node}: cluster services started"),
+        })
+    }
+
+    /// The shell agent leaves it behind on an old primary, and then refuses to start there.
+    fn remove_locks(&self) -> Result<Vec<String>> {
+        let primary = self.lab.primary().ok();
+        let mut steps = Vec::new();
+        for node in self.lab.nodes().into_iter().filter(|node| Some(node) != primary.as_ref() && is_reachable(node)) {
+            if self.lab.try_run(&node, &["rm", LOCK_OF_SHELL_AGENT], COMMAND_LIMIT)?.code == 0 {
+                steps.push(format!("{node}: PGSQL.lock removed"));
+            }
+        }
+        if !steps.is_empty() {
+            steps.extend(self.clean_up()?);
+        }
+        Ok(steps)
+    }
+
+    fn rebuild_stray(&self) -> Result<Vec<String>> {
+        let Some(node) = full_strength::stray_standby(self.lab)? else { return Ok(Vec::new()) };
+        full_strength::rebuild(self.lab, &node)?;
+        Ok(vec![format!("{node}: rebuilt by pg_basebackup")])
+    }
+
+    fn clean_up(&self) -> Result<Vec<String>> {
+        self.lab.clean_up_failures()?;
+        Ok(vec![CLEANUP.to_owned()])
+    }
+}

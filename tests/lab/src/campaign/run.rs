@@ -1,0 +1,268 @@
+//! `lab campaign`: rounds until there are enough faults, or the time is over.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use clap::{Args, ValueEnum};
+
+use super::files::{self, Files};
+use super::outage::outage_ms;
+use super::record::{Campaign, Finding, Round};
+use super::report::Summary;
+use super::round::{self, Played};
+use super::{Clock, checker, draw};
+use crate::bench::contender::Contender;
+use crate::cluster::build::Wish;
+use crate::error::{Doing, Result, unexpected};
+use crate::harness::{Lab, full_strength};
+use crate::paths;
+
+const FAULTS: usize = 20;
+/// Rounds in a row that could not be played, or made no fault: then something else is wrong.
+const FRUITLESS_ROUNDS: usize = 5;
+/// After that many rounds the clients' table is emptied, so that looks at it stay cheap.
+const ROUNDS_PER_TABLE: usize = 20;
+/// After the failures of a round were forgotten, Pacemaker looks at the resources anew.
+const FORGET_LIMIT: Duration = Duration::from_secs(60);
+const TWO_NODES: &str = "two-nodes-qdevice";
+/// The clients' looks at their rows, and the aftermath's, would read the whole table without it.
+const INDEX: &str = "create index if not exists rows_by_client on lab.rows(client, n)";
+
+#[derive(Debug, Args)]
+pub(crate) struct CampaignArgs {
+    /// Repeats the faults of a run; without it one is drawn
+    #[arg(long)]
+    seed: Option<u64>,
+    /// So many faults (20 unless minutes are given)
+    #[arg(long, conflicts_with = "minutes")]
+    faults: Option<usize>,
+    /// No new round begins after so many minutes
+    #[arg(long)]
+    minutes: Option<u64>,
+    /// The resource agent to run
+    #[arg(long, value_enum, default_value = "pgbaton")]
+    agent: Agent,
+    /// How many nodes: 3, or 2 with a quorum device
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(2..=3))]
+    nodes: u8,
+    /// Commits wait for a standby
+    #[arg(long)]
+    synchronous: bool,
+    /// A tree made by `make install DESTDIR=DIR`, copied into every node
+    #[arg(long, value_name = "DIR")]
+    install: Option<PathBuf>,
+    /// Where the results go (target/lab/campaign/AGENT-SEED unless given)
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Agent {
+    Pgbaton,
+    Pgsqlms,
+    Pgsql,
+}
+
+impl Agent {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Pgbaton => "pgbaton",
+            Self::Pgsqlms => "pgsqlms",
+            Self::Pgsql => "pgsql",
+        }
+    }
+
+    fn contender(self) -> Contender {
+        match self {
+            Self::Pgbaton => Contender::Pgbaton,
+            Self::Pgsqlms => Contender::Paf,
+            Self::Pgsql => Contender::Shell,
+        }
+    }
+}
+
+/// The cluster that the rounds are played in, and what was found.
+struct Runner {
+    wish: Wish,
+    clock: Clock,
+    lab: Option<Lab>,
+    campaign: Campaign,
+    findings: Vec<Finding>,
+    files: Files,
+}
+
+/// Ends with an error code when something was found.
+pub(crate) fn run(args: &CampaignArgs) -> Result<ExitCode> {
+    let seed = args.seed.map_or_else(draw_seed, Ok)?;
+    println!("seed {seed}");
+    let name = format!("{}-{seed}", args.agent.name());
+    let dir = args.out.clone().unwrap_or_else(|| paths::lab().join("campaign").join(name));
+    let mut runner = Runner {
+        wish: wish(args)?,
+        clock: Clock::start(),
+        lab: None,
+        campaign: empty(args, seed),
+        findings: Vec::new(),
+        files: Files::create(&dir)?,
+    };
+    let ending = runner.play_all(args);
+    runner.conclude()?;
+    ending?;
+    Ok(if runner.findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn empty(args: &CampaignArgs, seed: u64) -> Campaign {
+    let nodes = (1..=args.nodes).map(|number| format!("srv{number}")).collect();
+    let (agent, synchronous) = (args.agent.name().to_owned(), args.synchronous);
+    Campaign { seed, agent, nodes, synchronous, rounds: Vec::new() }
+}
+
+/// Short enough to be typed.
+fn draw_seed() -> Result<u64> {
+    let mut bytes = [0; 4];
+    File::open("/dev/urandom")
+        .and_then(|mut random| random.read_exact(&mut bytes))
+        .doing(|| "draw a seed".to_owned())?;
+    Ok(u64::from(u32::from_le_bytes(bytes)))
+}
+
+fn wish(args: &CampaignArgs) -> Result<Wish> {
+    let install = match &args.install {
+        Some(dir) => Some(dir.canonicalize().doing(|| format!("find {}", dir.display()))?),
+        None => None,
+    };
+    let mut wish = args.agent.contender().wish(install.as_deref())?;
+    if args.nodes == 2 {
+        if args.agent != Agent::Pgbaton {
+            return unexpected("only pgbaton has a definition for two nodes: leave --nodes away");
+        }
+        wish.nodes.truncate(2);
+        TWO_NODES.clone_into(&mut wish.example);
+    }
+    Ok(wish)
+}
+
+impl Runner {
+    fn play_all(&mut self, args: &CampaignArgs) -> Result<()> {
+        let deadline = args.minutes.map(|minutes| Instant::now() + Duration::from_secs(60 * minutes));
+        let wanted = args.faults.unwrap_or(if deadline.is_some() { usize::MAX } else { FAULTS });
+        let (mut made, mut fruitless) = (0, 0);
+        for (number, faults) in (1..).zip(draw::draw(self.campaign.seed, self.wish.nodes.len())) {
+            if made >= wanted || deadline.is_some_and(|deadline| Instant::now() > deadline) {
+                break;
+            }
+            let lab = self.lab(number)?;
+            let count = match round::play(&lab, self.clock, number, &faults) {
+                Ok(played) => self.judge(&lab, played)?,
+                Err(error) => {
+                    println!("round {number}: {faults:?} could not be played: {error}");
+                    self.lab = None;
+                    0
+                }
+            };
+            made += count;
+            fruitless = if count == 0 { fruitless + 1 } else { 0 };
+            if fruitless == FRUITLESS_ROUNDS {
+                return unexpected(format!("{fruitless} rounds in a row without a fault"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The lab at full strength. Between rounds nobody puts a hand to it, unless the round before left it broken.
+    fn lab(&mut self, number: usize) -> Result<Lab> {
+        let lab = match self.lab.take() {
+            Some(lab) => lab,
+            None => {
+                let lab = full_strength::reach(&self.wish)?;
+                if self.campaign.synchronous {
+                    lab.use_synchronous_commit()?;
+                }
+                lab.sql(&lab.primary()?, INDEX)?;
+                full_strength::wait_for(&lab, FORGET_LIMIT)?;
+                lab
+            }
+        };
+        if number % ROUNDS_PER_TABLE == 0 {
+            lab.sql(&lab.primary()?, "truncate lab.rows")?;
+        }
+        self.lab = Some(lab.clone());
+        Ok(lab)
+    }
+
+    /// Checks one round, keeps the evidence of what was found, and says how many faults it made.
+    fn judge(&mut self, lab: &Lab, played: Played) -> Result<usize> {
+        let Played { round, small_volume } = played;
+        let (number, made) = (round.number, round.made());
+        let is_healed = round.aftermath.healed_after.is_some();
+        let has_failures = !round.aftermath.failures.is_empty();
+        self.files.note(&round)?;
+        let alone = self.alone(round);
+        let findings = checker::check(&alone);
+        for round in &alone.rounds {
+            println!("round {number}: {}: {}", round.told(outage_ms(&alone, round)), verdicts(&findings));
+        }
+        if !findings.is_empty() || !is_healed {
+            let dir = self.files.keep(lab, &alone, number, &findings)?;
+            println!("    evidence: {}", dir.display());
+        }
+        self.campaign.rounds.extend(alone.rounds);
+        if !is_healed || tidy_up(lab, small_volume.as_deref(), has_failures).is_err() {
+            self.lab = None;
+        }
+        Ok(made)
+    }
+
+    fn alone(&self, round: Round) -> Campaign {
+        let Campaign { seed, agent, nodes, synchronous, .. } = &self.campaign;
+        let (agent, nodes) = (agent.clone(), nodes.clone());
+        Campaign { seed: *seed, agent, nodes, synchronous: *synchronous, rounds: vec![round] }
+    }
+
+    /// Checks the whole, and writes everything.
+    fn conclude(&mut self) -> Result<()> {
+        self.files.finish(&self.campaign)?;
+        self.findings = checker::check(&self.campaign);
+        files::write_report(&self.files.dir, &Summary::of(&self.campaign, &self.findings))?;
+        for finding in &self.findings {
+            println!("FOUND   round {}, {:?}: {}", finding.round, finding.verdict, finding.text);
+        }
+        let faults: usize = self.campaign.rounds.iter().map(Round::made).sum();
+        println!(
+            "{faults} faults in {} rounds, {} findings; seed {}, results in {}",
+            self.campaign.rounds.len(),
+            self.findings.len(),
+            self.campaign.seed,
+            self.files.dir.display()
+        );
+        Ok(())
+    }
+}
+
+fn verdicts(findings: &[Finding]) -> String {
+    match findings {
+        [] => "nothing found".to_owned(),
+        findings => findings
+            .iter()
+            .map(|finding| format!("{:?}: {}", finding.verdict, finding.text))
+            .collect::<Vec<_>>()
+            .join("; "),
+    }
+}
+
+/// What is in the record is taken away: listed failures, and the small volume. No instance is touched otherwise.
+fn tidy_up(lab: &Lab, small_volume: Option<&str>, has_failures: bool) -> Result<()> {
+    if has_failures {
+        lab.clean_up_failures()?;
+    }
+    if let Some(node) = small_volume {
+        lab.take_wal_volume_back(node)?;
+    }
+    match has_failures || small_volume.is_some() {
+        true => full_strength::wait_for(lab, FORGET_LIMIT),
+        false => Ok(()),
+    }
+}
