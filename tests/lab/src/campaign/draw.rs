@@ -61,21 +61,21 @@ pub(crate) fn draw(seed: u64, node_count: usize) -> impl Iterator<Item = Vec<Fau
 /// generators as deterministic and portable and tests them against the published values; `fastrand` has changed its
 /// algorithm in a minor version (2.1.0). The ranges and shuffles of `rand` may change between versions, too, so what is made
 /// of the stream is written out here.
-struct Dice(ChaCha8Rng);
+pub(super) struct Dice(ChaCha8Rng);
 
 impl Dice {
-    fn new(seed: u64) -> Self {
+    pub(super) fn new(seed: u64) -> Self {
         let mut key = [0; 32];
         key[..8].copy_from_slice(&seed.to_le_bytes());
         Self(ChaCha8Rng::from_seed(key))
     }
 
     /// A number from 0 to `count` - 1. That the lower ones come more often is not to be seen with counts like these.
-    fn below(&mut self, count: u64) -> u64 {
+    pub(super) fn below(&mut self, count: u64) -> u64 {
         self.0.next_u64() % count.max(1)
     }
 
-    fn index(&mut self, length: usize) -> usize {
+    pub(super) fn index(&mut self, length: usize) -> usize {
         let length = u64::try_from(length).unwrap_or(u64::MAX);
         usize::try_from(self.below(length)).unwrap_or_default()
     }
@@ -251,11 +251,14 @@ fn lasts_ms(kind: Kind) -> Option<RangeInclusive<u64>> {
 fn go_together(one: Kind, other: Kind) -> bool {
     let both = |is: fn(Kind) -> bool| is(one) && is(other);
     let either = |kind: Kind| one == kind || other == kind;
-    !either(Kind::PowerLossAll)
-        && !both(is_order)
-        && !both(is_cut)
-        && !(either(Kind::PowerLossTwo) && both(silences))
-        && one != other
+    let obstacles = [
+        one == other,
+        either(Kind::PowerLossAll),
+        both(is_order),
+        both(is_cut),
+        either(Kind::PowerLossTwo) && both(silences),
+    ];
+    !obstacles.contains(&true)
 }
 
 fn is_order(kind: Kind) -> bool {

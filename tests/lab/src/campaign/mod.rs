@@ -4,4 +4,7 @@
 mod checker;
 mod draw;
 mod fault;
+#[cfg(test)]
+mod made_up;
+mod outage;
 mod record;

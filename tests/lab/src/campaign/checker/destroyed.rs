@@ -50,9 +50,9 @@ fn lost_wal(case: &Case<'_>, node: &str, promotion: &Promotion) -> Option<String
 
 #[cfg(test)]
 mod tests {
-    use super::super::made_up::{FORK, MadeUp, failover, quiet};
     use super::*;
     use crate::campaign::fault::Kind;
+    use crate::campaign::made_up::{FORK, MadeUp, failover, quiet};
 
     fn count(case: &MadeUp) -> usize {
         case.findings_of(Verdict::Destroyed).len()

@@ -16,8 +16,8 @@ pub(super) fn findings(case: &Case<'_>) -> Vec<Finding> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::made_up::quiet;
     use super::*;
+    use crate::campaign::made_up::quiet;
 
     #[test]
     fn a_row_that_is_there_twice_is_doubled() {

@@ -62,9 +62,9 @@ fn told_too_much(read: &Read, sent: &BTreeMap<i64, Micros>, moments: &[Micros]) 
 
 #[cfg(test)]
 mod tests {
-    use super::super::made_up::{MadeUp, failover, quiet};
     use super::*;
     use crate::campaign::fault::Kind;
+    use crate::campaign::made_up::{MadeUp, failover, quiet};
 
     fn count(case: &MadeUp) -> usize {
         case.findings_of(Verdict::Invented).len()

@@ -85,9 +85,9 @@ fn too_early(case: &Case<'_>, ack: &Ack<'_>) -> Option<Reason> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::made_up::{FORK, MadeUp, failover, quiet};
     use super::*;
     use crate::campaign::fault::Kind;
+    use crate::campaign::made_up::{FORK, MadeUp, failover, quiet};
 
     /// A failover after which the survivor lacks row 10, that the old primary acknowledged with that position.
     fn failover_without_row_10(lsn: Option<u64>) -> MadeUp {

@@ -20,8 +20,6 @@ mod doubled;
 mod explained;
 mod invented;
 mod lost;
-#[cfg(test)]
-mod made_up;
 mod out_of_order;
 #[cfg(test)]
 mod simulated;

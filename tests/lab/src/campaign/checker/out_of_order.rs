@@ -42,11 +42,33 @@ fn commits(case: &Case<'_>, client: i32, acks: &[&Ack<'_>]) -> Option<Finding> {
     Some(case.finding(Verdict::OutOfOrder, text))
 }
 
+/// What a client's reads are held against.
+struct Told {
+    /// When its rows that the survivor has were acknowledged, in order.
+    acknowledged: Vec<Micros>,
+    /// When each of its rows was sent.
+    sent: BTreeMap<i64, Micros>,
+}
+
+impl Told {
+    fn by(case: &Case<'_>, client: i32, acks: &[&Ack<'_>]) -> Self {
+        let surviving = acks.iter().filter(|ack| case.survives(client, ack.n));
+        let mut acknowledged: Vec<Micros> = surviving.map(|ack| ack.at).collect();
+        acknowledged.sort_unstable();
+        let writes = case.round.writes.iter().filter(|write| write.client == client);
+        Self { acknowledged, sent: writes.map(|write| (write.n, write.sent)).collect() }
+    }
+
+    fn acknowledged_by(&self, at: Micros) -> usize {
+        self.acknowledged.partition_point(|acknowledged| *acknowledged <= at)
+    }
+}
+
 /// The first read of the client's rows that misses one.
 fn first_read(case: &Case<'_>, client: i32, acks: &[&Ack<'_>]) -> Option<Finding> {
-    let surviving: Vec<&Ack<'_>> = acks.iter().filter(|ack| case.survives(client, ack.n)).copied().collect();
+    let told = Told::by(case, client, acks);
     let reads = case.round.reads.iter().filter(|read| read.client == client);
-    let missing = reads.filter_map(|read| Some((read, told_too_little(case, read, &surviving)?)));
+    let missing = reads.filter_map(|read| Some((read, told_too_little(case, read, &told)?)));
     let (read, what) = missing.min_by_key(|(read, _)| read.answered)?;
     let role = if read.standby { "standby" } else { "primary" };
     let (node, at, count) = (&read.node, moment(read.answered), read.count);
@@ -54,12 +76,13 @@ fn first_read(case: &Case<'_>, client: i32, acks: &[&Ack<'_>]) -> Option<Finding
     Some(case.finding(Verdict::OutOfOrder, text))
 }
 
-fn told_too_little(case: &Case<'_>, read: &Read, surviving: &[&Ack<'_>]) -> Option<String> {
+/// A highest row that was never sent proves nothing here: it is told elsewhere.
+fn told_too_little(case: &Case<'_>, read: &Read, told: &Told) -> Option<String> {
     let (before, what) = match is_primary_throughout(case, read) {
         true => (read.sent, "were acknowledged before it was sent"),
-        false => (sent(case, read.client, read.highest)?, "were acknowledged before the highest of them was sent"),
+        false => (*told.sent.get(&read.highest)?, "were acknowledged before the highest of them was sent"),
     };
-    let due = surviving.iter().filter(|ack| ack.at <= before).count();
+    let due = told.acknowledged_by(before);
     let too_few = usize::try_from(read.count).map_or(true, |count| count < due);
     too_few.then(|| format!("{due} {what} (highest seen: {})", read.highest))
 }
@@ -73,16 +96,10 @@ fn is_primary_throughout(case: &Case<'_>, read: &Read) -> bool {
     !read.standby && !is_new
 }
 
-/// When that row was sent; `None` for a row that was not: that is told elsewhere.
-fn sent(case: &Case<'_>, client: i32, n: i64) -> Option<Micros> {
-    let mut writes = case.round.writes.iter();
-    writes.find(|write| write.client == client && write.n == n).map(|write| write.sent)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::made_up::{MadeUp, failover, quiet};
     use super::*;
+    use crate::campaign::made_up::{MadeUp, failover, quiet};
 
     fn count(case: &MadeUp) -> usize {
         case.findings_of(Verdict::OutOfOrder).len()

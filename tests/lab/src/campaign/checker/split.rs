@@ -59,9 +59,9 @@ fn told(ack: &Ack<'_>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::made_up::{MadeUp, failover, quiet};
     use super::*;
     use crate::campaign::fault::Kind;
+    use crate::campaign::made_up::{MadeUp, failover, quiet};
 
     fn count(case: &MadeUp) -> usize {
         case.findings_of(Verdict::Split).len()

@@ -94,8 +94,8 @@ fn silenced(strike: &Strike, node: &str, promotion: &Promotion) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::made_up::{FORK, MadeUp, failover, quiet};
     use super::*;
+    use crate::campaign::made_up::{FORK, MadeUp, failover, quiet};
 
     fn count(case: &MadeUp) -> usize {
         case.findings_of(Verdict::Stale).len()

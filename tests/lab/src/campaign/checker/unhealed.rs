@@ -38,9 +38,9 @@ fn is_due(case: &Case<'_>, kept: &KeptAside) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::made_up::{FORK, MadeUp, failover, quiet};
     use super::*;
     use crate::campaign::fault::Kind;
+    use crate::campaign::made_up::{FORK, MadeUp, failover, quiet};
 
     fn count(case: &MadeUp) -> usize {
         case.findings_of(Verdict::Unhealed).len()

@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use super::{check, rows_lost};
-use crate::campaign::fault::{Fault, Kind, Victim};
-use crate::campaign::record::{
+use super::checker::{check, rows_lost};
+use super::fault::{Fault, Kind, Victim};
+use super::record::{
     Aftermath, Campaign, Finding, KeptAside, Lsn, Micros, Outcome, Promotion, Read, Round, Sight, Strike, Verdict,
     Write,
 };
