@@ -222,6 +222,10 @@ impl MadeUp {
         self.with(|round| round.promotions.push(promotion))
     }
 
+    pub(super) fn promotion_seen(self, ms: u64) -> Self {
+        self.with(|round| round.promotions[0].seen = micros(ms))
+    }
+
     pub(super) fn without_promotions(self) -> Self {
         self.with(|round| round.promotions.clear())
     }
@@ -285,6 +289,10 @@ impl MadeUp {
 
     pub(super) fn no_power_lost(self) -> Self {
         self.with(|round| round.aftermath.power_lost.clear())
+    }
+
+    pub(super) fn power_lost(self, node: &str) -> Self {
+        self.with(|round| round.aftermath.power_lost.push(node.to_owned()))
     }
 
     pub(super) fn survivor(self, node: &str) -> Self {

@@ -8,3 +8,4 @@ mod fault;
 mod made_up;
 mod outage;
 mod record;
+mod report;

@@ -27,7 +27,7 @@ fn lost_rows(case: &Case<'_>) -> Option<String> {
     let destroyed: Vec<_> = rows.into_iter().filter(|(client, n)| !is_kept(*client, *n)).collect();
     let text = || {
         let (count, survivor, rows) = (destroyed.len(), case.survivor(), named(destroyed.clone()));
-        format!("{count} acknowledged rows are neither on {survivor} nor kept aside ({rows})")
+        format!("acknowledged rows neither on {survivor} nor kept aside: {count} ({rows})")
     };
     (!destroyed.is_empty()).then(text)
 }
@@ -78,7 +78,7 @@ mod tests {
         assert_eq!(count(&row_10_lost().kept("db1", 1, FORK, FORK + 100).kept_rows(&[10])), 0);
         assert_eq!(count(&row_10_lost().kept("db1", 1, FORK, FORK + 100).kept_rows(&[9])), 1);
         let found = row_10_lost().findings_of(Verdict::Destroyed);
-        assert_eq!(found[0].text, "1 acknowledged rows are neither on db2 nor kept aside (client 1: 10)");
+        assert_eq!(found[0].text, "acknowledged rows neither on db2 nor kept aside: 1 (client 1: 10)");
     }
 
     #[test]

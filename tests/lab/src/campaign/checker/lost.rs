@@ -49,7 +49,7 @@ pub(super) fn findings(case: &Case<'_>) -> Vec<Finding> {
     }
     let finding = |(reason, rows): (Reason, Vec<(i32, i64)>)| {
         let (count, survivor) = (rows.len(), case.survivor());
-        let text = format!("{count} acknowledged rows are not on {survivor} ({}): {}", named(rows), reason.text());
+        let text = format!("rows not on {survivor} though acknowledged: {count} ({}); {}", named(rows), reason.text());
         case.finding(Verdict::Lost, text)
     };
     guilty.into_iter().map(finding).collect()
@@ -111,7 +111,7 @@ mod tests {
     fn a_row_before_the_fork_may_not_be_lost() {
         let found = failover_without_row_10(Some(FORK)).findings_of(Verdict::Lost);
         assert_eq!(found.len(), 1);
-        assert!(found[0].text.contains("1 acknowledged rows are not on db2 (client 1: 10)"), "{}", found[0].text);
+        assert!(found[0].text.contains("rows not on db2 though acknowledged: 1 (client 1: 10)"), "{}", found[0].text);
         assert!(found[0].text.contains("it had been sent"));
     }
 

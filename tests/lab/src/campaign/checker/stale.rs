@@ -3,16 +3,17 @@
 //! What the other one had counts as far as it was told while the promoted node was still in recovery: later positions may
 //! belong to the new timeline. Positions at the end of a page do not count (see [`is_beyond`]).
 //!
-//! Present is a node
-//! - that answered as a standby within [`VOICE`] before the promotion was seen, and once more after it;
-//! - whose server did not start anew between these and the position that is held against the promoted one;
-//! - that no fault of the round had silenced before.
+//! Present is a node that answered as a standby within [`VOICE`] before the promotion was seen, from the same run of its
+//! server as the position that is held against the promoted one, and
+//! - answered after it as a standby of that run, and no fault of the round had silenced it before;
+//! - or answered after it from another run, and neither lost its power nor was hit by any fault: what is ahead of the new
+//!   primary cannot follow it, and is soon stopped.
 //!
 //! So this cannot see what a node had that went away for a moment during the election.
 
 use super::case::{Case, is_beyond, moment, position};
 use crate::campaign::fault::Kind;
-use crate::campaign::record::{Finding, Micros, Promotion, Sight, Strike, Verdict};
+use crate::campaign::record::{Finding, Micros, Promotion, Sight, Verdict};
 
 /// How long before a promotion a node must have answered to count as present.
 const VOICE: Micros = 2_000_000;
@@ -40,16 +41,21 @@ fn ahead(case: &Case<'_>, node: &str, promotion: &Promotion) -> Option<Finding> 
     Some(case.finding(Verdict::Stale, text))
 }
 
-/// The server run in which the node was present before and after the promotion.
+/// The server run in which the node was present.
 fn run_when_promoted<'a>(case: &Case<'a>, node: &str, promotion: &Promotion) -> Option<&'a str> {
-    if case.round.strikes.iter().any(|strike| silenced(strike, node, promotion)) {
-        return None;
-    }
-    let mut sights = case.round.sights.iter().filter(|sight| sight.node == node && sight.standby);
+    let sights = case.round.sights.iter().filter(|sight| sight.node == node);
     let is_before = |sight: &&Sight| sight.answered <= promotion.seen && sight.answered + VOICE >= promotion.seen;
-    let run = &sights.clone().filter(is_before).max_by_key(|sight| sight.answered)?.server_started;
-    let is_after = |sight: &Sight| sight.asked >= promotion.seen && sight.server_started == *run;
-    sights.any(is_after).then_some(run)
+    let before = sights.clone().filter(is_before).max_by_key(|sight| sight.answered)?;
+    let run = before.standby.then_some(&before.server_started)?;
+    let mut after = sights.filter(|sight| sight.asked >= promotion.seen).peekable();
+    after.peek()?;
+    let went_on = after.any(|sight| sight.standby && sight.server_started == *run);
+    let mut hits = case.round.strikes.iter().filter(|strike| strike.nodes.iter().any(|hit| hit == node));
+    let was_present = match went_on {
+        true => !hits.any(|strike| strike.began <= promotion.seen && silences(strike.kind)),
+        false => hits.next().is_none() && !case.round.aftermath.power_lost.iter().any(|lost| lost == node),
+    };
+    was_present.then_some(run)
 }
 
 /// When the promoted node was asked for the last time that it answered as a standby.
@@ -58,10 +64,10 @@ fn last_in_recovery(case: &Case<'_>, promotion: &Promotion) -> Option<Micros> {
     own.filter(|sight| sight.answered <= promotion.seen).map(|sight| sight.asked).max()
 }
 
-/// Whether a fault may have kept the node from telling its position, or from being asked. Faults that have ended count, too:
-/// the election lies some time before the promotion is seen.
-fn silenced(strike: &Strike, node: &str, promotion: &Promotion) -> bool {
-    let silences = match strike.kind {
+/// Whether a fault may keep its victim from telling its position, or from being asked. Faults that have ended count, too: the
+/// election lies some time before the promotion is seen.
+fn silences(kind: Kind) -> bool {
+    match kind {
         Kind::StopPostmaster
         | Kind::PowerLossOne
         | Kind::PowerLossTwo
@@ -88,8 +94,7 @@ fn silenced(strike: &Strike, node: &str, promotion: &Promotion) -> bool {
         | Kind::RestartByHand
         | Kind::ReplayPaused
         | Kind::ClockSet => false,
-    };
-    silences && strike.began <= promotion.seen && strike.nodes.iter().any(|hit| hit == node)
+    }
 }
 
 #[cfg(test)]
@@ -141,8 +146,19 @@ mod tests {
     fn a_node_that_was_silent_was_not_present() {
         assert_eq!(count(&db3_ahead().without_sights("db3", 1_501..2_000)), 1, "half a second is no silence");
         assert_eq!(count(&db3_ahead().without_sights("db3", 2_000..99_000)), 0, "never seen again");
+        let late = db3_ahead().promotion_seen(4_600).sight("db3", 5_000, true, 2, FORK);
+        assert_eq!(count(&late.clone().sight("db3", 4_500, true, 1, FORK)), 1);
+        assert_eq!(count(&late), 0, "more than two seconds");
         assert_eq!(count(&db3_ahead().struck_node(Kind::Freeze, "db3")), 0);
         assert_eq!(count(&db3_ahead().struck_node(Kind::KillAttributeDaemon, "db3")), 1);
+    }
+
+    #[test]
+    fn a_server_that_is_stopped_right_after_the_promotion_was_present() {
+        let stopped = || db3_ahead().new_run("db3", 2_000);
+        assert_eq!(count(&stopped()), 1);
+        assert_eq!(count(&stopped().struck_node(Kind::KillPostmaster, "db3")), 0, "it may have been stopped before");
+        assert_eq!(count(&stopped().power_lost("db3")), 0, "it may have been fenced before");
     }
 
     #[test]
