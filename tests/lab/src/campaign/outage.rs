@@ -75,6 +75,13 @@ mod tests {
     }
 
     #[test]
+    fn an_outage_before_the_first_row_began_with_the_round() {
+        let mut case = failover(Kind::PowerLossOne);
+        case.0.rounds[0].writes.drain(..10);
+        assert_eq!(outage(&case), Some(2_015));
+    }
+
+    #[test]
     fn it_is_not_known_without_a_client_at_the_address() {
         let mut case = quiet();
         case.0.rounds[0].writes.iter_mut().for_each(|write| "db1".clone_into(&mut write.target));

@@ -33,9 +33,6 @@ fn lost_rows(case: &Case<'_>) -> Option<String> {
 }
 
 fn lost_wal(case: &Case<'_>, node: &str, promotion: &Promotion) -> Option<String> {
-    if promotion.node == node {
-        return None;
-    }
     let sights = case.round.sights.iter().filter(|sight| sight.node == node && !sight.standby);
     let own = sights.filter(|sight| sight.timeline == promotion.parent).map(|sight| sight.lsn);
     let most = own.filter(|lsn| is_beyond(*lsn, promotion.fork)).max()?;
@@ -86,12 +83,19 @@ mod tests {
         assert_eq!(count(&wal_beyond()), 1);
         assert_eq!(count(&wal_beyond().kept("db1", 1, FORK, FORK + 100)), 0);
         assert_eq!(count(&wal_beyond().kept("db1", 1, FORK, FORK + 50)), 1, "not all of it");
+        assert_eq!(count(&wal_beyond().kept("db1", 1, FORK, FORK + 76)), 0, "a page's header is no WAL");
         assert_eq!(count(&wal_beyond().kept("db3", 1, FORK, FORK + 100)), 1, "on another node");
     }
 
     #[test]
     fn a_directory_that_could_not_be_read_proves_nothing() {
         assert_eq!(count(&wal_beyond().kept_unread("db1", 1, FORK)), 0);
+    }
+
+    #[test]
+    fn a_node_that_is_promoted_itself_may_not_fall_behind_what_it_had_flushed() {
+        let fallen = quiet().sight("db1", 110, false, 1, FORK + 100).promoted_at("db1", 2, 1, FORK, 3_000);
+        assert_eq!(count(&fallen), 1);
     }
 
     #[test]

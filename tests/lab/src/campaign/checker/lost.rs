@@ -151,6 +151,23 @@ mod tests {
         assert!(failover_without_row_10(None).findings_of(Verdict::Lost).is_empty());
         let early = failover(Kind::PowerLossOne).told_lsn(1, None).without_row(1).begins_earlier(1, 4_000);
         assert!(early.findings_of(Verdict::Lost)[0].text.contains("older than"));
+        let within = failover(Kind::PowerLossOne).told_lsn(1, None).without_row(1);
+        assert!(within.findings_of(Verdict::Lost).is_empty());
+    }
+
+    #[test]
+    fn a_timeline_that_was_given_up_may_be_lost_with_its_primary() {
+        // db2 has acknowledged rows 11 to 20 on timeline 2 when db3 takes over, from timeline 1.
+        let given_up = failover(Kind::PowerLossOne).promoted_at("db3", 3, 1, FORK, 5_000).survivor("db3");
+        let lost = (11..=20).fold(given_up, MadeUp::without_row);
+        assert!(lost.clone().power_lost("db2").findings_of(Verdict::Lost).is_empty());
+        assert_eq!(lost.not_taken().findings_of(Verdict::Lost).len(), 1);
+    }
+
+    #[test]
+    fn the_fork_is_the_one_on_the_way_to_the_survivors_timeline() {
+        let on = failover_without_row_10(Some(FORK)).promoted("db3", 3, 2, 3_000).promoted("db2", 4, 3, 4_000);
+        assert!(on.findings_of(Verdict::Lost)[0].text.contains("it had been sent"));
     }
 
     #[test]

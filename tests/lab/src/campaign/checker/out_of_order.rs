@@ -118,6 +118,19 @@ mod tests {
     }
 
     #[test]
+    fn rows_that_were_under_way_together_have_no_order() {
+        // Row 4 is acknowledged at 45 ms, when row 5 has been sent.
+        assert_eq!(count(&quiet().swapped(4, 5).begins_earlier(5, 6)), 0);
+    }
+
+    #[test]
+    fn a_doubled_row_counts_where_it_is_first() {
+        let mut case = quiet().with_row(1, 3);
+        case.0.rounds[0].aftermath.order.entry(1).or_default().push(3);
+        assert_eq!(count(&case), 0);
+    }
+
+    #[test]
     fn a_row_of_unknown_fate_may_be_committed_late() {
         assert_eq!(count(&quiet().swapped(4, 5).forget_outcome(4)), 0);
     }

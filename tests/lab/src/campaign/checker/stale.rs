@@ -151,6 +151,9 @@ mod tests {
         assert_eq!(count(&late), 0, "more than two seconds");
         assert_eq!(count(&db3_ahead().struck_node(Kind::Freeze, "db3")), 0);
         assert_eq!(count(&db3_ahead().struck_node(Kind::KillAttributeDaemon, "db3")), 1);
+        let mut afterwards = db3_ahead().struck_node(Kind::Freeze, "db3");
+        afterwards.0.rounds[0].strikes[1].began += 3_000_000;
+        assert_eq!(count(&afterwards), 1);
     }
 
     #[test]

@@ -99,5 +99,9 @@ mod tests {
     fn a_standby_that_had_more_than_the_promoted_one_may_keep_it_aside() {
         let case = failover(Kind::PowerLossOne).sight("db3", 1_500, true, 1, FORK + 100);
         assert_eq!(count(&case.kept("db3", 1, FORK, FORK + 100)), 0);
+        let promoted = failover(Kind::PowerLossOne).sight("db2", 1_500, true, 1, FORK + 100);
+        assert_eq!(count(&promoted.kept("db2", 1, FORK, FORK + 100)), 1, "it has begun the next timeline itself");
+        let newer = failover(Kind::PowerLossOne).sight("db3", 2_100, true, 2, FORK + 100);
+        assert_eq!(count(&newer.kept("db3", 2, FORK, FORK + 100)), 1, "timeline 2 begins there, and ends nowhere");
     }
 }
