@@ -11,6 +11,8 @@ mod files;
 mod hand;
 mod healing;
 mod line;
+#[cfg(test)]
+mod made_up;
 mod outage;
 mod promotions;
 mod record;

@@ -1,0 +1,107 @@
+//! Unhealed: no full strength in time, or a failed action or a kept-aside directory left over that nothing of the round
+//! explains. A directory is explained by a promotion away from its timeline at its fork, on a node that has written on that
+//! timeline or was seen with WAL beyond the fork. What explains failed actions stands in `explained`.
+
+use super::case::{Case, position};
+use super::explained::is_explained;
+use crate::campaign::record::{Finding, KeptAside, Verdict};
+
+pub(super) fn findings(case: &Case<'_>) -> Vec<Finding> {
+    let aftermath = &case.round.aftermath;
+    let failures = aftermath.failures.iter().filter(|failure| !is_explained(case, failure));
+    let failures = failures.map(|failure| format!("no fault of the round explains the failed action '{failure}'"));
+    let kept = aftermath.kept.iter().filter(|kept| !is_due(case, kept)).map(without_reason);
+    let texts = not_healed(case).into_iter().chain(failures).chain(kept);
+    texts.map(|text| case.finding(Verdict::Unhealed, text)).collect()
+}
+
+fn not_healed(case: &Case<'_>) -> Option<String> {
+    let aftermath = &case.round.aftermath;
+    let missing = aftermath.missing.as_deref().unwrap_or("what is missing was not told");
+    aftermath.healed_after.is_none().then(|| format!("no full strength in time: {missing}"))
+}
+
+fn without_reason(kept: &KeptAside) -> String {
+    let (node, directory, timeline, fork) = (&kept.node, &kept.directory, kept.timeline, position(kept.fork));
+    format!("{node} keeps {directory} aside, and had nothing of its own on timeline {timeline} beyond {fork}")
+}
+
+/// Whether there was something to be kept.
+fn is_due(case: &Case<'_>, kept: &KeptAside) -> bool {
+    let mut promotions = case.round.promotions.iter();
+    let is_fork = promotions.any(|promotion| {
+        promotion.parent == kept.timeline && promotion.fork == kept.fork && promotion.node != kept.node
+    });
+    let mut own = case.round.sights.iter().filter(|sight| sight.node == kept.node && sight.timeline == kept.timeline);
+    is_fork && (case.was_primary(&kept.node, kept.timeline) || own.any(|sight| sight.lsn > kept.fork))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::campaign::fault::Kind;
+    use crate::campaign::made_up::{FORK, MadeUp, failover, quiet};
+
+    fn count(case: &MadeUp) -> usize {
+        case.findings_of(Verdict::Unhealed).len()
+    }
+
+    #[test]
+    fn a_healthy_round_is_healed() {
+        assert_eq!(count(&quiet()), 0);
+        assert_eq!(count(&failover(Kind::PowerLossOne)), 0);
+    }
+
+    #[test]
+    fn a_cluster_that_does_not_come_back_is_found_with_what_is_missing() {
+        let found = quiet().not_healed("db3 is offline").findings_of(Verdict::Unhealed);
+        assert_eq!(found[0].text, "no full strength in time: db3 is offline");
+    }
+
+    #[test]
+    fn a_failed_monitor_is_explained_by_the_kill_of_the_postmaster_on_that_node() {
+        let case = || failover(Kind::KillPostmaster).no_power_lost();
+        assert_eq!(count(&case().failure("pgsql_monitor_3000 on db1: not running ''")), 0);
+        assert_eq!(count(&case().failure("pgsql_monitor_4000 on db2: not running ''")), 1, "not there");
+        assert_eq!(count(&case().failure("pgsql_promote_0 on db1: error ''")), 1, "not that action");
+        assert_eq!(count(&case().failure("pgsql-vip_monitor_10000 on db1: not running ''")), 1, "not that resource");
+        assert_eq!(count(&case().strike_failed().failure("pgsql_monitor_3000 on db1: not running ''")), 1);
+    }
+
+    #[test]
+    fn a_lost_node_explains_what_was_going_on_there_and_no_failed_start() {
+        assert_eq!(count(&failover(Kind::Switchover).failure("pgsql_demote_0 on db1: error ''")), 0);
+        assert_eq!(count(&failover(Kind::PowerLossOne).failure("pgsql_start_0 on db1: error ''")), 1);
+    }
+
+    #[test]
+    fn a_killed_agent_explains_any_action_there() {
+        let case = || failover(Kind::KillAgent).no_power_lost();
+        assert_eq!(count(&case().failure("pgsql_start_0 on db1: error ''")), 0);
+        assert_eq!(count(&case().failure("pgsql_start_0 on db3: error ''")), 1);
+    }
+
+    #[test]
+    fn a_former_primary_may_keep_its_wal_aside() {
+        assert_eq!(count(&failover(Kind::PowerLossOne).kept("db1", 1, FORK, FORK + 100)), 0);
+    }
+
+    #[test]
+    fn a_directory_that_no_promotion_explains_is_found() {
+        let case = || failover(Kind::PowerLossOne);
+        assert_eq!(count(&case().kept("db1", 1, FORK + 8, FORK + 100)), 1, "another fork");
+        assert_eq!(count(&case().kept("db1", 2, FORK, FORK + 100)), 1, "another timeline");
+        assert_eq!(count(&case().kept("db3", 1, FORK, FORK + 100)), 1, "a standby without WAL of its own");
+        assert_eq!(count(&quiet().kept("db1", 1, FORK, FORK + 100)), 1, "no promotion at all");
+    }
+
+    #[test]
+    fn a_standby_that_had_more_than_the_promoted_one_may_keep_it_aside() {
+        let case = failover(Kind::PowerLossOne).sight("db3", 1_500, true, 1, FORK + 100);
+        assert_eq!(count(&case.kept("db3", 1, FORK, FORK + 100)), 0);
+        let promoted = failover(Kind::PowerLossOne).sight("db2", 1_500, true, 1, FORK + 100);
+        assert_eq!(count(&promoted.kept("db2", 1, FORK, FORK + 100)), 1, "it has begun the next timeline itself");
+        let newer = failover(Kind::PowerLossOne).sight("db3", 2_100, true, 2, FORK + 100);
+        assert_eq!(count(&newer.kept("db3", 2, FORK, FORK + 100)), 1, "timeline 2 begins there, and ends nowhere");
+    }
+}
