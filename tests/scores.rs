@@ -212,3 +212,14 @@ fn a_start_executes_the_server() {
     let executed = executed_by(node.call("stop").command());
     assert!(executed.iter().any(|line| line.contains("pg_controldata")), "{executed:?}");
 }
+
+/// A controller that died has taken its node's attributes out of the cluster configuration, and Pacemaker probes anew.
+#[test]
+fn a_probe_that_finds_the_instance_running_has_the_attributes_written_again() {
+    let (cluster, _primary, standbys) = replicating();
+    standbys[0].call("monitor").run().expect_code(0);
+    cluster.attributes.take_calls();
+    standbys[0].call("monitor").meta("interval", "0").run().expect_code(0);
+    let calls = cluster.attributes.take_calls();
+    assert!(calls.iter().any(|call| call.ends_with("attrd_updater [-R]")), "{calls:?}");
+}

@@ -97,7 +97,7 @@ fn every_other_instance_gets_a_slot_on_every_node_and_uses_the_primarys() {
 }
 
 #[test]
-fn a_steady_monitor_with_slots_executes_one_program_on_a_primary_and_none_on_a_standby() {
+fn a_steady_monitor_with_slots_executes_at_most_one_program_on_a_primary_and_none_on_a_standby() {
     let (_cluster, primary, standbys) = with_slots();
     for standby in &standbys {
         primary.await_streaming(&standby.name);
@@ -109,7 +109,7 @@ fn a_steady_monitor_with_slots_executes_one_program_on_a_primary_and_none_on_a_s
         assert_eq!(executed_by(call.command()), [""; 0]);
     }
     let executed = executed_by(primary.call("monitor").parameter("slots", "yes").command());
-    assert_eq!(executed.len(), 1, "{executed:?}");
+    assert!(executed.len() <= 1, "{executed:?}");
 }
 
 #[test]

@@ -43,7 +43,7 @@ impl Agent {
 
     fn running(&self, role: Role, session: Option<&Session>) -> ExitCode {
         if !self.in_cluster() || self.request.meta.probe {
-            self.forget_what_was_published();
+            self.show_again();
             return healthy(role);
         }
         if role == Role::Standby {
@@ -51,6 +51,18 @@ impl Agent {
         }
         let condition = session.and_then(|session| self.look_after(role, session));
         condition.map_or(healthy(role), |condition| self.tell(&condition))
+    }
+
+    /// A probe that finds the instance running is the first question after Pacemaker, or its controller alone, was started
+    /// anew. What was published before may be gone, and the promotion scores are what a failover needs first.
+    fn show_again(&self) {
+        self.forget(|notes| (notes.slots.published, notes.state_shown, notes.scores) = (None, None, None));
+        if !self.in_cluster() {
+            return;
+        }
+        if let Err(error) = self.cluster.resend_attributes(self.deadline.at_most(Duration::from_secs(2))) {
+            log::warn!("the node's attributes may be missing in the cluster configuration: {error}");
+        }
     }
 
     /// What a recurring monitor does besides looking. None of it fails the monitor.

@@ -84,8 +84,7 @@ impl Agent {
         result.map_err(failed)
     }
 
-    /// A probe is Pacemaker's first question after it was started; its attribute daemon then knows nothing.
-    pub(super) fn forget_what_was_published(&self) {
+    fn forget_published_hold(&self) {
         self.forget(|notes| notes.slots.published = None);
     }
 
@@ -100,7 +99,7 @@ impl Agent {
     pub(super) fn finish_withdrawing_hold(&self, withdrawing: Option<Running>) {
         let Some(running) = withdrawing else { return };
         match running.finish(Deadline::after(Duration::from_secs(1))) {
-            Ok(_) => self.forget_what_was_published(),
+            Ok(_) => self.forget_published_hold(),
             Err(error) => log::warn!("cannot withdraw what this node published about slots: {error}"),
         }
     }

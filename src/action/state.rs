@@ -116,7 +116,7 @@ impl Agent {
             return;
         }
         let shortly = Deadline::after(Duration::from_secs(1));
-        let hiding = before.state_shown.as_ref().and_then(|_| self.cluster.begin_showing_state(None).ok());
+        let hiding = self.cluster.begin_showing_state(None).ok();
         let mut notes = Notes { state_seen: None, state_shown: None, degraded_seen: None, ..before.clone() };
         if notes.degraded_told.take().is_some() {
             notes.degraded_unlisted_ms = Some(0);

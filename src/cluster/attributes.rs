@@ -1,6 +1,6 @@
 //! Transient node attributes, by `attrd_updater`.
 //!
-//! Only the spellings `-n -U -D -Q -A -N -p` are used: others were removed in Pacemaker 3.0.2.
+//! Only the spellings `-n -U -D -Q -A -N -p -R` are used: others were removed in Pacemaker 3.0.2.
 
 use super::{Cluster, ClusterError, bounded};
 use crate::sys::{Deadline, Program, Running};
@@ -27,6 +27,15 @@ impl Cluster {
             return Ok(Vec::new());
         }
         Err(ClusterError::Output("attrd_updater -Q"))
+    }
+
+    /// Has the attribute daemon write all that it knows to the cluster configuration once more. A controller that died takes
+    /// its node's attributes away there, and the daemon does not know of it (seen, 2.1.5).
+    ///
+    /// # Errors
+    /// When the daemon does not answer.
+    pub fn resend_attributes(&self, deadline: Deadline) -> Result<(), ClusterError> {
+        Ok(Program::new("attrd_updater").arg("-R").run(bounded(deadline)).map(drop)?)
     }
 
     /// Starts writing an attribute, of this node unless another is named. `None` removes it.

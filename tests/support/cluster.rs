@@ -31,6 +31,7 @@ while [ $# -gt 0 ]; do
         -U) action=update value=$2; shift 2 ;;
         -D) action=delete; shift ;;
         -Q) action=query; shift ;;
+        -R) action=refresh; shift ;;
         -N) node=$2; shift 2 ;;
         -A|-p) shift ;;
         *) echo "unknown option: $1" >&2; exit 64 ;;

@@ -4,7 +4,8 @@
 //!
 //! | fault | explains, of its victims |
 //! |---|---|
-//! | a process killed, an instance stopped or restarted by hand, a full volume | a failed monitor |
+//! | a process killed, an instance stopped or restarted by hand | a failed monitor |
+//! | a full volume | a failed monitor, start or promote: the instance cannot write; on other nodes a promote that was refused, because the full one has more WAL |
 //! | a stopped or frozen process, a cut | a failed monitor, demote or stop: they cannot but time out |
 //! | the agent killed | the action in which it was |
 //! | power loss, by fault or by fencing | what was going on; but no start: that comes after the power |
@@ -18,7 +19,10 @@ const MONITOR: &[&str] = &["monitor"];
 const WHILE_IT_STANDS_STILL: &[&str] = &["monitor", "demote", "stop"];
 const WHILE_IT_LOSES_POWER: &[&str] = &["monitor", "notify", "promote", "demote", "stop"];
 const ANY: &[&str] = &["monitor", "notify", "start", "promote", "demote", "stop"];
+const WHILE_IT_CANNOT_WRITE: &[&str] = &["monitor", "start", "promote"];
 const NOTHING: &[&str] = &[];
+/// What `promote` says when another node has more WAL.
+const REFUSAL: &str = "is not the best";
 
 fn explains(kind: Kind) -> &'static [&'static str] {
     match kind {
@@ -27,10 +31,10 @@ fn explains(kind: Kind) -> &'static [&'static str] {
         | Kind::KillStartup
         | Kind::KillCheckpointer
         | Kind::KillAll
-        | Kind::WalVolumeFull
         | Kind::InstanceStoppedByAdmin
         | Kind::RestartByHand => MONITOR,
         Kind::StopPostmaster | Kind::Freeze | Kind::Cut | Kind::CutOneDirection => WHILE_IT_STANDS_STILL,
+        Kind::WalVolumeFull => WHILE_IT_CANNOT_WRITE,
         Kind::KillAgent => ANY,
         Kind::PowerLossOne | Kind::PowerLossTwo | Kind::PowerLossAll => WHILE_IT_LOSES_POWER,
         Kind::CutReplication
@@ -53,8 +57,10 @@ pub(super) fn is_explained(case: &Case<'_>, failure: &str) -> bool {
     };
     let has_lost_power = case.round.aftermath.power_lost.iter().any(|lost| lost == node);
     let made = case.round.strikes.iter().filter(|strike| strike.failed.is_none());
+    let is_full = made.clone().any(|strike| strike.kind == Kind::WalVolumeFull);
     let mut hits = made.filter(|strike| strike.nodes.iter().any(|hit| hit == node));
-    (has_lost_power && WHILE_IT_LOSES_POWER.contains(&operation))
+    (is_full && operation == "promote" && failure.contains(REFUSAL))
+        || (has_lost_power && WHILE_IT_LOSES_POWER.contains(&operation))
         || hits.any(|strike| explains(strike.kind).contains(&operation))
 }
 
