@@ -92,6 +92,19 @@ impl Node {
         self.write("postgresql.auto.conf", &format!("{SETTINGS}{own_settings}{more}\n"));
     }
 
+    /// Writes the settings to a file outside of the data directory, as Debian has it, and empties that. Returns the
+    /// options that the server needs to be this node's, whatever it was copied from.
+    pub(crate) fn empty_with_configuration_outside(&self) -> String {
+        let (sockets, address, name) = (self.sockets.display(), self.cluster.address(), &self.name);
+        let file = self.data.with_file_name("postgresql.conf");
+        let conninfo = format!("host={} port={PORT} user=postgres application_name={name}", address.display());
+        fs::write(&file, format!("{SETTINGS}primary_conninfo = '{conninfo}'\n")).unwrap();
+        let _ = fs::remove_dir_all(&self.data);
+        fs::create_dir(&self.data).unwrap();
+        own(&self.data);
+        format!("-c config_file={} -c port={PORT} -c unix_socket_directories={sockets}", file.display())
+    }
+
     /// The directories in which the agent has kept something aside, the oldest first.
     pub(crate) fn kept_aside(&self) -> Vec<PathBuf> {
         let entries = fs::read_dir(self.data.parent().unwrap()).unwrap().map(|entry| entry.unwrap().path());

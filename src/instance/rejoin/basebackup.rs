@@ -1,8 +1,8 @@
 //! Cloning: the old directory is renamed, and a new one is made from the primary.
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{self, BufRead, BufReader};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
@@ -149,7 +149,9 @@ fn empty(data: &Path) -> io::Result<()> {
             let path = entry.path();
             if entry.file_type()?.is_dir() { fs::remove_dir_all(path)? } else { fs::remove_file(path)? }
         }
-        return Ok(());
+        // Somebody has made it for the agent to fill, with the permissions that directories usually get.
+        let allows_others = fs::metadata(data)?.permissions().mode() & 0o027 != 0;
+        return if allows_others { fs::set_permissions(data, Permissions::from_mode(0o700)) } else { Ok(()) };
     }
     DirBuilder::new().mode(0o700).create(data)
 }
@@ -188,7 +190,9 @@ mod tests {
         fs::create_dir(data.join("base")).unwrap();
         fs::write(data.join("base/1"), "").unwrap();
         fs::write(data.join("PG_VERSION"), "15").unwrap();
+        fs::set_permissions(&data, Permissions::from_mode(0o755)).unwrap();
         empty(&data).unwrap();
         assert!(data.is_dir() && !has_entries(&data));
+        assert_eq!(fs::metadata(&data).unwrap().permissions().mode() & 0o777, 0o700);
     }
 }

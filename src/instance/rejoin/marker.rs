@@ -31,6 +31,8 @@ pub enum Task {
 /// How far it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Phase {
+    /// The directory is empty, and there is no primary yet to copy: nobody is at work.
+    Waiting,
     /// Nothing was changed yet.
     Planned,
     /// What only this instance has is kept aside, and the directory is being changed.
@@ -54,7 +56,7 @@ pub struct Marker {
     pub why: String,
     /// This node, for `application_name`.
     pub node: String,
-    /// The primary's node.
+    /// The primary's node; empty while none is there.
     pub primary: String,
     /// The timeline that the primary writes.
     pub timeline: u32,

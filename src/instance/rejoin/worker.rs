@@ -25,7 +25,8 @@ pub fn work(request: &Request, ticket: u64) -> Result<(), Failure> {
     let failed = |error: std::io::Error| Failure::generic(format!("rejoin of {}: {error}", data.display()));
     // Kept until this process ends, and by the programs that it runs.
     let Some(_lock) = take_lock(data).map_err(failed)? else { return Ok(()) };
-    let is_for_us = |marker: &Marker| marker.phase != Phase::Done && marker.ticket == ticket;
+    let has_work = |phase| matches!(phase, Phase::Planned | Phase::Kept);
+    let is_for_us = |marker: &Marker| has_work(marker.phase) && marker.ticket == ticket;
     let Some(mut marker) = Marker::read(data).map_err(failed)?.filter(is_for_us) else { return Ok(()) };
     let result = await_end_of_server(&instance).and_then(|()| attempt(&instance, &mut marker));
     match &result {
