@@ -237,6 +237,14 @@ fn a_clone_whose_primary_is_gone_is_made_from_the_next_one() {
     first.crash();
     cluster.attributes.set_promoted(&[]);
     assert_eq!(start().logged("cloning has failed"), 1);
+    // A volume is mounted over the directory that the attempts were about to fill.
+    let (data, hidden) = (&empty.data, empty.data.with_file_name("hidden"));
+    fs::rename(data, &hidden).unwrap();
+    empty.copy_from(&next.data.with_file_name("run"));
+    assert_eq!(start().logged("somebody else has put something there"), 1);
+    assert!(data.join("postgresql.auto.conf").is_file());
+    fs::remove_dir_all(data).unwrap();
+    fs::rename(&hidden, data).unwrap();
     promote(&cluster, next, &["srv3"]);
     assert_eq!(start().logged("cloning from srv3 now"), 1);
     expect_following(&empty, next);

@@ -146,6 +146,8 @@ impl Agent {
             host: None,
             keep: self.request.parameters.keep_aside()?,
             kept: None,
+            outside: Default::default(),
+            filled: String::new(),
             percent: None,
             failures: 0,
             last_failure: None,

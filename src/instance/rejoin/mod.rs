@@ -7,6 +7,7 @@
 mod basebackup;
 mod keep_aside;
 mod marker;
+mod outside;
 mod rewind;
 mod source;
 mod worker;
