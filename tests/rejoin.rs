@@ -232,8 +232,9 @@ fn a_standby_whose_wal_is_gone_is_cloned_when_that_is_allowed() {
     cluster.attributes.set_promoted(&["srv1"]);
     cluster.attributes.set_score("srv2", "1000");
     standby.run_as_standby();
-    primary.call("monitor").run().expect_code(8);
     wait_until("it is shown", || {
+        // A sender that is about to refuse looks connected for a moment.
+        primary.call("monitor").run().expect_code(8);
         standby.call("monitor").run().expect_code(0);
         cluster.attributes.state("srv2") == "too far behind"
     });
