@@ -7,64 +7,13 @@ mod support;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use std::sync::Arc;
 use std::time::Duration;
 
 use support::cluster::Cluster;
-use support::node::{Node, Seen, as_owner, run};
+use support::node::{Seen, as_owner, run};
+use support::rejoin::{Diverged, diverged, diverged_with, expect_following, promote};
 use support::transition::Promotion;
 use support::wait_until;
-
-/// A primary that crashed with rows that nobody received, and the standby that was promoted in its place.
-struct Diverged {
-    cluster: Arc<Cluster>,
-    old: Node,
-    new: Node,
-}
-
-fn diverged() -> Diverged {
-    diverged_with("")
-}
-
-fn diverged_with(settings: &str) -> Diverged {
-    let cluster = Cluster::new();
-    cluster.attributes.set_members(&["srv1", "srv2"]);
-    let old = cluster.node("srv1");
-    old.configure(settings);
-    old.run_as_primary();
-    cluster.move_address_to(&old);
-    old.sql("create table rows (n int)");
-    let new = cluster.backup_of(&old, "srv2");
-    new.configure(settings);
-    new.run_as_standby();
-    old.await_streaming("srv2");
-    cluster.take_address_away();
-    old.sql("select pg_terminate_backend(pid) from pg_stat_replication");
-    wait_until("the receiver has ended", || new.sql("select count(*) from pg_stat_wal_receiver") == "0");
-    old.sql("insert into rows select generate_series(1, 1000)");
-    old.crash();
-    promote(&cluster, &new, &["srv2"]);
-    Diverged { cluster, old, new }
-}
-
-/// An election and a promotion, and what comes with it: the address, and the first monitor.
-fn promote(cluster: &Cluster, node: &Node, among: &[&str]) {
-    let promotion = Promotion::new(node, among);
-    promotion.announce(&[node]);
-    promotion.promote().expect_code(0);
-    cluster.move_address_to(node);
-    cluster.attributes.set_promoted(&[&node.name]);
-    cluster.attributes.set_score(&node.name, "1001");
-    node.call("monitor").run().expect_code(8);
-}
-
-fn expect_following(standby: &Node, primary: &Node) {
-    assert_eq!(standby.seen(), Seen::Standby);
-    primary.sql("insert into rows values (-1)");
-    primary.await_streaming(&standby.name);
-    assert_eq!(standby.sql("select count(*) from rows"), primary.sql("select count(*) from rows"));
-    assert!(!standby.data.with_file_name("data.rejoin").exists(), "the marker is left");
-}
 
 /// The rows that WAL kept aside inserts beyond the fork, counted by pg_waldump.
 fn inserts_in(kept: &Path) -> usize {
@@ -283,8 +232,9 @@ fn a_standby_whose_wal_is_gone_is_cloned_when_that_is_allowed() {
     cluster.attributes.set_promoted(&["srv1"]);
     cluster.attributes.set_score("srv2", "1000");
     standby.run_as_standby();
-    primary.call("monitor").run().expect_code(8);
     wait_until("it is shown", || {
+        // A sender that is about to refuse looks connected for a moment.
+        primary.call("monitor").run().expect_code(8);
         standby.call("monitor").run().expect_code(0);
         cluster.attributes.state("srv2") == "too far behind"
     });

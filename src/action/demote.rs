@@ -17,6 +17,7 @@ impl Agent {
         loop {
             match next(&self.state()) {
                 Step::Done => return Ok(ExitCode::Success),
+                Step::Gone | Step::RefuseAbsent(_) if self.is_on_its_way() => return Ok(ExitCode::Success),
                 Step::Gone => return self.gone(),
                 Step::Restart => return self.restart_as_standby(),
                 Step::EndOrphans => {

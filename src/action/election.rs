@@ -151,7 +151,7 @@ impl Agent {
     fn own_vote(&self, session: &mut Option<Session>) -> (Vote, bool) {
         let look = self.deadline.at_most(Duration::from_secs(2));
         if session.is_none() {
-            if !matches!(self.instance.rejoining(), Ok(Rejoining::No)) && !self.instance.is_running() {
+            if !self.instance.is_running() && self.holds_nothing() {
                 return (Vote::Void, false);
             }
             let found = self.instance.observe(look);
@@ -171,6 +171,16 @@ impl Agent {
                 (Vote::Unknown { why: error.to_string(), at_least: None }, true)
             }
             None => (Vote::Silent, true),
+        }
+    }
+
+    /// Whether what this node's instance holds does not count: it is being made, or is to be made, from a primary. What
+    /// somebody has put into the directory meanwhile counts.
+    fn holds_nothing(&self) -> bool {
+        match self.instance.rejoining() {
+            Ok(Rejoining::No) => false,
+            Ok(Rejoining::Waiting(_)) => self.instance.missing().is_some(),
+            _ => true,
         }
     }
 
@@ -336,6 +346,6 @@ fn vote_in_words(vote: &Vote) -> String {
         Vote::Unknown { why, at_least: None } => why.clone(),
         Vote::Primary => "takes writes".to_owned(),
         Vote::Silent => "did not answer".to_owned(),
-        Vote::Void => "is being rewound or cloned".to_owned(),
+        Vote::Void => "has no instance yet: it is being rewound or cloned, or waits for that".to_owned(),
     }
 }

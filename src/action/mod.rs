@@ -14,6 +14,7 @@ mod start;
 mod state;
 mod stop;
 mod validate;
+mod waiting;
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::Agent;
 use super::start::Check;
+use super::waiting::WAITING;
 use crate::cluster::Record;
 use crate::instance::rejoin::{Marker, Phase, Rejoining, Task};
 use crate::instance::{ControlData, Session};
@@ -32,15 +33,20 @@ impl Agent {
     /// What has to happen before the server of an instance that is down is launched.
     pub(super) fn way_in(&self) -> Result<WayIn, Failure> {
         match self.instance.rejoining()? {
-            Rejoining::No if self.in_cluster() => self.way_in_of_stopped(),
-            Rejoining::No => Ok(WayIn::Launch),
+            Rejoining::No => self.way_in_without_marker(),
+            // A start looks anew: the directory may have been filled, the parameter changed.
+            Rejoining::Waiting(_) => self.end_of_rejoin().and_then(|_| self.way_in_without_marker()),
             Rejoining::Done(_) => self.end_of_rejoin(),
             Rejoining::UnderWay(marker) => self.await_worker(&marker),
             Rejoining::Interrupted(marker) => {
                 log::info!("going on with what was interrupted: {}", marker.why);
-                self.set_to_work(&marker)
+                self.set_to_work(&self.aimed(marker))
             }
         }
+    }
+
+    fn way_in_without_marker(&self) -> Result<WayIn, Failure> {
+        if self.in_cluster() { self.way_in_of_stopped() } else { Ok(WayIn::Launch) }
     }
 
     /// A directory that is half rewound or cloned is never started.
@@ -48,11 +54,23 @@ impl Agent {
         match self.instance.rejoining()? {
             Rejoining::No => Ok(()),
             Rejoining::Done(_) => self.end_of_rejoin().map(drop),
+            Rejoining::Waiting(_) => {
+                let data = self.instance.data_directory().display();
+                Err(Failure::generic(format!(
+                    "{data} is empty and waits for a primary to be cloned from; this node cannot be the primary"
+                )))
+            }
             Rejoining::UnderWay(marker) | Rejoining::Interrupted(marker) => {
                 let (data, why) = (self.instance.data_directory().display(), marker.why);
                 Err(Failure::generic(format!("{data} is being rewound or cloned and cannot be started yet: {why}")))
             }
         }
+    }
+
+    /// Whether there is no instance, but one on its way, which `monitor` tells to be a standby.
+    pub(super) fn is_on_its_way(&self) -> bool {
+        use Rejoining::{Interrupted, UnderWay, Waiting};
+        matches!(self.instance.rejoining(), Ok(Waiting(_) | UnderWay(_) | Interrupted(_)))
     }
 
     fn end_of_rejoin(&self) -> Result<WayIn, Failure> {
@@ -73,8 +91,10 @@ impl Agent {
             Err(failure) => Some(Err(failure)).filter(|_| !probe),
             Ok(Rejoining::UnderWay(marker)) => Some(Ok(self.tell_of_work(&marker))),
             Ok(_) if probe => None,
+            Ok(Rejoining::Waiting(marker)) => Some(self.clone_or_go_on_waiting(&marker)),
             Ok(Rejoining::Interrupted(marker)) => {
-                let again = if self.instance.rejoin_is_due(&marker) { self.start_worker(&marker) } else { Ok(()) };
+                let is_due = self.instance.rejoin_is_due(&marker);
+                let again = if is_due { self.start_worker(&self.aimed(marker.clone())) } else { Ok(()) };
                 Some(again.map(|()| self.tell_of_work(&marker)))
             }
             Ok(Rejoining::Done(_)) => Some(self.rejoin_done()),
@@ -82,7 +102,7 @@ impl Agent {
         }
     }
 
-    fn tell_of_work(&self, marker: &Marker) -> ExitCode {
+    pub(super) fn tell_of_work(&self, marker: &Marker) -> ExitCode {
         self.tell(&condition_of(marker))
     }
 
@@ -91,12 +111,12 @@ impl Agent {
     }
 
     /// Has an instance mended that cannot follow, if the parameter allows it.
-    fn mend(&self, trouble: &Trouble, primary: &Record) -> Result<WayIn, Failure> {
+    pub(super) fn mend(&self, trouble: &Trouble, primary: &Record) -> Result<WayIn, Failure> {
         let marker = self.plan_mending(trouble, primary)?;
         self.set_to_work(&marker)
     }
 
-    fn plan_mending(&self, trouble: &Trouble, primary: &Record) -> Result<Marker, Failure> {
+    pub(super) fn plan_mending(&self, trouble: &Trouble, primary: &Record) -> Result<Marker, Failure> {
         let rejoin = self.request.parameters.rejoin()?;
         let task = match remedy(trouble, rejoin) {
             Remedy::Refuse(why) => {
@@ -106,25 +126,64 @@ impl Agent {
             Remedy::Rewind => Task::Rewind,
             Remedy::Clone => Task::Clone,
         };
-        let marker = Marker {
-            ticket: 0,
-            task,
-            phase: Phase::Planned,
-            may_clone: rejoin == crate::policy::rejoin::Rejoin::Clone,
-            why: trouble.to_string(),
-            node: self.own_name()?.to_string(),
-            primary: primary.primary.to_string(),
-            timeline: primary.history.last().timeline.0,
-            host: self.host_to_follow(&primary.primary)?,
-            keep: self.request.parameters.keep_aside()?,
-            kept: None,
-            percent: None,
-            failures: 0,
-            last_failure: None,
-        };
+        let marker = self.aimed_at(primary, self.new_marker(task, trouble)?)?;
         log::warn!("this instance cannot follow {}: {}; {}", marker.primary, marker.why, doing(task));
         self.instance.plan_rejoin(marker.clone(), self.deadline)?;
         Ok(marker)
+    }
+
+    /// A marker without a primary.
+    pub(super) fn new_marker(&self, task: Task, trouble: &Trouble) -> Result<Marker, Failure> {
+        Ok(Marker {
+            ticket: 0,
+            task,
+            phase: Phase::Waiting,
+            may_clone: self.request.parameters.rejoin()? == crate::policy::rejoin::Rejoin::Clone,
+            why: trouble.to_string(),
+            node: self.own_name()?.to_string(),
+            primary: String::new(),
+            timeline: 0,
+            host: None,
+            keep: self.request.parameters.keep_aside()?,
+            kept: None,
+            outside: Default::default(),
+            filled: String::new(),
+            percent: None,
+            failures: 0,
+            last_failure: None,
+        })
+    }
+
+    /// The marker with this primary as the source.
+    fn aimed_at(&self, primary: &Record, marker: Marker) -> Result<Marker, Failure> {
+        let phase = if marker.phase == Phase::Waiting { Phase::Planned } else { marker.phase };
+        Ok(Marker {
+            phase,
+            primary: primary.primary.to_string(),
+            timeline: primary.history.last().timeline.0,
+            host: self.host_to_follow(&primary.primary)?,
+            ..marker
+        })
+    }
+
+    /// A clone that was interrupted may be aimed at a primary that is gone since. One that nobody has taken the place of
+    /// may be back by now.
+    fn aimed(&self, marker: Marker) -> Marker {
+        let is_another = |primary: &Record| primary.primary.as_str() != marker.primary;
+        let Some(primary) = self.primary_there().filter(|primary| marker.task == Task::Clone && is_another(primary))
+        else {
+            return marker;
+        };
+        match self.aimed_at(&primary, marker.clone()) {
+            Ok(aimed) => {
+                log::info!("cloning from {} now, and no longer from {}", aimed.primary, marker.primary);
+                aimed
+            }
+            Err(failure) => {
+                log::warn!("cannot clone from {} yet: {failure}", primary.primary);
+                marker
+            }
+        }
     }
 
     /// The primary's address where standbys follow the promoted node, and not whom `primary_conninfo` names.
@@ -136,7 +195,7 @@ impl Agent {
         Ok(Some(address(primary, &addresses.of_nodes).to_owned()))
     }
 
-    fn start_worker(&self, marker: &Marker) -> Result<(), Failure> {
+    pub(super) fn start_worker(&self, marker: &Marker) -> Result<(), Failure> {
         let ticket = self.instance.new_ticket(marker, self.deadline)?;
         let started = self.instance.start_worker(&self.request.resource, ticket);
         started.map_err(|e| Failure::generic(format!("cannot start the rejoin: {e}")))
@@ -162,6 +221,7 @@ impl Agent {
             match self.instance.rejoining()? {
                 Rejoining::Done(_) => return self.end_of_rejoin(),
                 Rejoining::No => return Ok(WayIn::Launch),
+                Rejoining::Waiting(_) => return Ok(WayIn::UnderWay),
                 Rejoining::UnderWay(_) if pace.step(patience) => {}
                 Rejoining::UnderWay(now) => {
                     log::info!("{} goes on in the background; the instance joins when it is done", in_words(&now));
@@ -177,6 +237,9 @@ impl Agent {
     }
 
     fn way_in_of_stopped(&self) -> Result<WayIn, Failure> {
+        if self.may_wait_for_primary()? {
+            return self.clone_or_wait();
+        }
         let Some(primary) = self.other_primary(self.deadline.at_most(Duration::from_secs(5))) else {
             return Ok(WayIn::Launch);
         };
@@ -187,7 +250,7 @@ impl Agent {
     }
 
     /// What was published may be old: nothing is overwritten for a primary that the cluster does not have.
-    fn is_promoted_there(&self, node: &NodeName) -> Result<bool, Failure> {
+    pub(super) fn is_promoted_there(&self, node: &NodeName) -> Result<bool, Failure> {
         let promoted = self.cluster.promoted(self.deadline.at_most(Duration::from_secs(5)));
         promoted.map(|nodes| nodes.contains(node)).map_err(|e| Failure::generic(e.to_string()))
     }
@@ -240,7 +303,7 @@ impl Agent {
     }
 
     /// The promoted instance of another node, by what it has published of itself. Of several, the youngest.
-    fn other_primary(&self, deadline: Deadline) -> Option<Record> {
+    pub(super) fn other_primary(&self, deadline: Deadline) -> Option<Record> {
         let own = self.own_name().ok()?;
         let records = self.cluster.primaries(deadline);
         let records = records.map_err(|e| log::warn!("cannot see who is the primary: {e}")).ok()?;
@@ -328,6 +391,7 @@ fn doing(task: Task) -> &'static str {
 /// The few words of the node attribute.
 fn in_words(marker: &Marker) -> String {
     match (marker.task, marker.percent, marker.failures) {
+        _ if marker.phase == Phase::Waiting => WAITING.to_owned(),
         (task, _, failures) if failures > 1 => format!("{} fails", doing(task)),
         (Task::Clone, Some(percent), _) => format!("cloning {percent} %"),
         (task, _, _) => doing(task).to_owned(),
@@ -336,6 +400,7 @@ fn in_words(marker: &Marker) -> String {
 
 fn condition_of(marker: &Marker) -> Condition {
     let reason = match (marker.task, marker.failures > 1) {
+        _ if marker.phase == Phase::Waiting => "the data directory is empty and waits for a primary to be cloned from",
         (_, true) => "the instance cannot be rewound or cloned; the system log says why",
         (Task::Rewind, false) => "the instance is being rewound and streams when that is done",
         (Task::Clone, false) => "the instance is being cloned and streams when that is done",

@@ -29,12 +29,13 @@ impl Agent {
             return self.become_standby(Check::Configuration).map(|()| ExitCode::Success);
         }
         self.forget(|notes| (notes.state_seen, notes.state_shown, notes.looks_without_stream) = (None, None, 0));
+        let stands = self.has_instance();
         // The score is written while the server starts: a change of it makes Pacemaker plan anew once the
         // starts have ended, and not once more after them. Nothing delays the server's own work, which takes longer.
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 self.await_launch();
-                self.stand_if_nobody_is_promoted();
+                self.stand_if_nobody_is_promoted(stands);
             });
             let last_primary = scope.spawn(|| {
                 self.await_launch();
@@ -100,7 +101,10 @@ impl Agent {
         match step {
             Step::Done => Ok(String::new()),
             Step::Wait(what) => Ok(what),
-            Step::RefuseAbsent(what) => Err(Failure::new(ExitCode::NotInstalled, what)),
+            Step::RefuseAbsent(what) => {
+                self.refuse_half_made()?;
+                Err(Failure::new(ExitCode::NotInstalled, what))
+            }
             Step::RefusePrimary => Err(Failure::generic(
                 "the instance already runs as a primary, and start only makes standbys; stop it, then let the cluster start it",
             )),
@@ -145,14 +149,14 @@ impl Agent {
         ))
     }
 
-    /// Without a promoted instance nobody judges the standbys, so each is a candidate and the election
-    /// decides. With one, a score from earlier is out of date: the primary will give a new one. A
+    /// Without a promoted instance nobody judges the standbys, so each that has an instance is a candidate and the
+    /// election decides. With one, a score from earlier is out of date: the primary will give a new one. A
     /// failure is a warning: the instance runs.
-    fn stand_if_nobody_is_promoted(&self) {
+    fn stand_if_nobody_is_promoted(&self, has_instance: bool) {
         let deadline = self.deadline.at_most(Duration::from_secs(8));
         // The node speaks for itself from now on; what it left as a primary is history.
         let withdrawn = self.cluster.begin_publishing(None);
-        if let Err(error) = self.update_own_score(deadline) {
+        if let Err(error) = self.update_own_score(has_instance, deadline) {
             log::warn!("cannot set this node's promotion score: {error}; a primary's monitor will set it");
         }
         if let Err(error) =
@@ -162,14 +166,14 @@ impl Agent {
         }
     }
 
-    fn update_own_score(&self, deadline: Deadline) -> Result<(), Failure> {
+    fn update_own_score(&self, has_instance: bool, deadline: Deadline) -> Result<(), Failure> {
         let failed = |e: crate::cluster::ClusterError| Failure::generic(e.to_string());
         let own = self.own_name()?;
         let scores = self.cluster.scores(deadline).map_err(failed)?;
         let elsewhere = scores.iter().any(|(node, score)| *node != own && *score >= Score::PRIMARY);
         let wanted = match scores.get(&own) {
             // Not just no score: a constraint of plus infinity would demote the primary for this node.
-            _ if elsewhere => Score::NEVER,
+            _ if elsewhere || !has_instance => Score::NEVER,
             Some(score) if score.allows_promotion() => return Ok(()),
             _ => Score::CANDIDATE,
         };

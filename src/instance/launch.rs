@@ -1,7 +1,9 @@
 //! Starting the server process.
 
+use std::ffi::CString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ExitStatus, Stdio};
@@ -77,9 +79,16 @@ impl Instance {
         let mut command = program.command();
         command.stdin(Stdio::null());
         command.stdout(log.try_clone().map_err(io)?).stderr(log.try_clone().map_err(io)?);
-        // SAFETY: the closure runs in the forked child before exec, makes two system calls and
-        // allocates nothing.
-        unsafe { command.pre_exec(leave_session) };
+        // A server is known by its working directory. It goes there by itself some milliseconds later; a `stop` that
+        // follows a killed `start` at once would not see it before.
+        let home = CString::new(self.data_directory().as_os_str().as_bytes()).unwrap_or_default();
+        let prepare = move || {
+            let _ = nix::unistd::chdir(home.as_c_str());
+            leave_session()
+        };
+        // SAFETY: the closure runs in the forked child before exec, makes three system calls, reads memory that was
+        // allocated before the fork and allocates nothing.
+        unsafe { command.pre_exec(prepare) };
         let child = command.spawn().map_err(|cause| program.not_started(cause))?;
         Ok(Launched { child, log, log_begin })
     }

@@ -1,5 +1,7 @@
 //! The settings that the instance would start with.
 
+use std::path::Path;
+
 use super::{Instance, words};
 use crate::policy::settings::Settings;
 use crate::sys::{Deadline, IdentityError, Program, ProgramError, Running};
@@ -30,11 +32,24 @@ impl Instance {
     /// # Errors
     /// When one of the settings cannot be read.
     pub fn settings(&self, names: &[&'static str], deadline: Deadline) -> Result<Settings, SettingsError> {
+        self.settings_in(&self.parameters.pgdata, names, deadline)
+    }
+
+    /// The same with another directory in the place of `pgdata`.
+    ///
+    /// # Errors
+    /// When one of the settings cannot be read.
+    pub(super) fn settings_in(
+        &self,
+        pgdata: &Path,
+        names: &[&'static str],
+        deadline: Deadline,
+    ) -> Result<Settings, SettingsError> {
         let owner = self.owner()?;
         let options = words::split(&self.parameters.start_opts).ok_or(SettingsError::Options)?;
         let ask = |name: &'static str| -> Result<(&'static str, Running), SettingsError> {
             let program = Program::new(self.program("postgres")).owned_by(&owner);
-            let program = program.args(["-C", name, "-D"]).arg(&self.parameters.pgdata).args(&options);
+            let program = program.args(["-C", name, "-D"]).arg(pgdata).args(&options);
             program.spawn().map(|running| (name, running)).map_err(|cause| SettingsError::Read { name, cause })
         };
         let asked: Vec<_> = names.iter().map(|name| ask(name)).collect::<Result<_, _>>()?;

@@ -13,7 +13,8 @@
 //!    within reach.
 //! 6. otherwise promote: the candidate wins ties.
 //!
-//! A node whose instance is being rewound or cloned has no say: what it alone held is kept aside.
+//! A node whose instance is being rewound or cloned, or waits for that, has no say: what it alone held is kept aside.
+//! Should it be the candidate, nobody waits for it: it yields to any node that has a position.
 //!
 //! What this cannot see: a node that is not in the cluster at this moment. Fencing has seen to it that
 //! such a node takes no writes; what it alone received is lost to asynchronous replication.
@@ -36,7 +37,7 @@ pub enum Vote {
     Primary,
     /// It has not voted.
     Silent,
-    /// It holds nothing that counts: it is being made a copy of the last primary.
+    /// It holds nothing that counts: it is being made a copy of a primary, or waits for that.
     Void,
 }
 
@@ -121,11 +122,12 @@ fn best(votes: &[(NodeName, Vote)]) -> Option<(NodeName, Position)> {
 }
 
 /// A candidate that cannot tell its own position may well be the best: it yields only when it had the
-/// time of an election to find out.
+/// time of an election to find out. One that holds nothing never is.
 fn beats(theirs: Position, ballot: &Ballot<'_>) -> bool {
     match ballot.own {
         Vote::At(ours) => theirs > *ours,
-        Vote::Unknown { .. } | Vote::Primary | Vote::Silent | Vote::Void => ballot.timed_out,
+        Vote::Void => true,
+        Vote::Unknown { .. } | Vote::Primary | Vote::Silent => ballot.timed_out,
     }
 }
 
@@ -233,6 +235,17 @@ mod tests {
         let votes = [("a", at(1, 5)), ("b", at(1, 7))];
         assert!(matches!(verdict(&unknown(), &votes, &[], false), Verdict::Wait { .. }));
         assert!(matches!(verdict(&unknown(), &votes, &[], true), Verdict::Yield { to, .. } if to == node("b")));
+    }
+
+    #[test]
+    fn who_holds_nothing_yields_at_once_and_is_never_waited_for() {
+        assert_eq!(verdict(&at(1, 100), &[("a", Vote::Void)], &[], false), PROMOTE);
+        let expected = Verdict::Yield { to: node("b"), theirs: position(1, 7), ours: Vote::Void };
+        assert_eq!(verdict(&Vote::Void, &[("a", Vote::Void), ("b", at(1, 7))], &[], false), expected);
+        for timed_out in [false, true] {
+            let nobody = Verdict::Wait { others: Vec::new() };
+            assert_eq!(verdict(&Vote::Void, &[("a", Vote::Void)], &[], timed_out), nobody);
+        }
     }
 
     #[test]

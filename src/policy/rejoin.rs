@@ -9,10 +9,13 @@
 //! | has diverged | refused | is rewound | is rewound; if that cannot work, cloned |
 //! | is too far behind | refused | refused | is cloned |
 //! | is an empty directory | refused | refused | is cloned |
+//! | the same, and there is no primary | refused | refused | waits for one |
 //! | belongs to another cluster | refused | refused | refused |
 //!
 //! Nothing is done without a primary that takes writes: an instance that has diverged from a primary that is
-//! gone may be all that is left, and the election compares it with the others.
+//! gone may be all that is left, and the election compares it with the others. An empty directory has nothing to
+//! compare, so it waits without a say, for as long as there is somebody who may become the primary, and says so
+//! when there is nobody: then a person has to put a database on one of the nodes.
 
 use std::fmt;
 
@@ -192,6 +195,37 @@ pub fn remedy(trouble: &Trouble, rejoin: Rejoin) -> Remedy {
     Remedy::Refuse(format!("{trouble}; {cure}"))
 }
 
+/// Whether an instance that is down, while there is no primary, waits for one to be made from. Any other instance is
+/// started or refused as it is.
+#[must_use]
+pub fn waits_for_primary(is_empty: bool, rejoin: Rejoin) -> bool {
+    is_empty && rejoin == Rejoin::Clone
+}
+
+/// What becomes of a node that waits for a primary to be made from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Prospect {
+    /// The primary is there: it is cloned.
+    Clone,
+    /// Another node may become the primary.
+    Wait,
+    /// No other node may: there is nothing to be cloned, now and until a person changes that.
+    Nobody,
+    /// There is something in the directory, which the agent did not put there: the next start looks at it.
+    Filled,
+}
+
+/// What the node has to expect. `candidates` are the other nodes that may be promoted by their scores.
+#[must_use]
+pub fn prospect(is_empty: bool, has_primary: bool, candidates: usize) -> Prospect {
+    match (is_empty, has_primary, candidates) {
+        (false, _, _) => Prospect::Filled,
+        (true, true, _) => Prospect::Clone,
+        (true, false, 0) => Prospect::Nobody,
+        (true, false, _) => Prospect::Wait,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -265,6 +299,33 @@ mod tests {
                 };
                 assert!(matches, "{trouble:?} with {rejoin:?} is not {expected}");
             }
+        }
+    }
+
+    #[test]
+    fn only_what_is_empty_and_may_be_cloned_waits() {
+        for (is_empty, rejoin, waits) in [
+            (true, Rejoin::None, false),
+            (true, Rejoin::Rewind, false),
+            (true, Rejoin::Clone, true),
+            (false, Rejoin::Clone, false),
+        ] {
+            assert_eq!(waits_for_primary(is_empty, rejoin), waits, "{is_empty} {rejoin:?}");
+        }
+    }
+
+    #[test]
+    fn every_prospect_of_a_node_that_waits() {
+        for (is_empty, has_primary, candidates, expected) in [
+            (true, true, 0, Prospect::Clone),
+            (true, true, 1, Prospect::Clone),
+            (true, false, 1, Prospect::Wait),
+            (true, false, 0, Prospect::Nobody),
+            // Never overwritten, whoever is there.
+            (false, true, 1, Prospect::Filled),
+            (false, false, 0, Prospect::Filled),
+        ] {
+            assert_eq!(prospect(is_empty, has_primary, candidates), expected, "{is_empty} {has_primary} {candidates}");
         }
     }
 

@@ -11,6 +11,7 @@ pub(crate) mod attributes;
 pub(crate) mod cluster;
 pub(crate) mod node;
 pub(crate) mod processes;
+pub(crate) mod rejoin;
 pub(crate) mod trace;
 pub(crate) mod transition;
 

@@ -75,7 +75,13 @@ impl Node {
     }
 
     pub(crate) fn back_up(&self, primary: &Node) {
+        self.back_up_with(primary, &[]);
+    }
+
+    /// The same with more options of `pg_basebackup`.
+    pub(crate) fn back_up_with(&self, primary: &Node, options: &[String]) {
         let mut backup = as_owner("pg_basebackup");
+        backup.args(options);
         backup.args(["--checkpoint=fast", "--no-sync", "--username=postgres", "--host"]).arg(&primary.sockets);
         run(backup.args(["--port", &PORT.to_string(), "--pgdata"]).arg(&self.data));
         self.configure("");
@@ -90,6 +96,36 @@ impl Node {
             address.display()
         );
         self.write("postgresql.auto.conf", &format!("{SETTINGS}{own_settings}{more}\n"));
+    }
+
+    /// Writes the settings to a file outside of the data directory, as Debian has it, and empties that. Returns the
+    /// options that the server needs to be this node's, whatever it was copied from.
+    pub(crate) fn empty_with_configuration_outside(&self) -> String {
+        let (sockets, address, name) = (self.sockets.display(), self.cluster.address(), &self.name);
+        let file = self.data.with_file_name("postgresql.conf");
+        let conninfo = format!("host={} port={PORT} user=postgres application_name={name}", address.display());
+        fs::write(&file, format!("{SETTINGS}primary_conninfo = '{conninfo}'\n")).unwrap();
+        let _ = fs::remove_dir_all(&self.data);
+        fs::create_dir(&self.data).unwrap();
+        own(&self.data);
+        format!("-c config_file={} -c port={PORT} -c unix_socket_directories={sockets}", file.display())
+    }
+
+    /// A directory beside the data directory, the owner's.
+    pub(crate) fn directory_beside(&self, name: &str) -> PathBuf {
+        let path = self.data.with_file_name(name);
+        fs::create_dir(&path).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
+        own(&path);
+        path
+    }
+
+    /// Moves the WAL of a stopped instance into this directory, which is made if need be.
+    pub(crate) fn move_wal_to(&self, place: &Path) {
+        let wal = self.data.join("pg_wal");
+        run(as_owner_of_files("cp").args(["-a", "-T"]).arg(&wal).arg(place));
+        fs::remove_dir_all(&wal).unwrap();
+        run(as_owner_of_files("ln").arg("-s").arg(place).arg(&wal));
     }
 
     /// The directories in which the agent has kept something aside, the oldest first.
@@ -257,6 +293,14 @@ pub(crate) fn as_owner(program: &str) -> Command {
     let user = owner();
     let mut command = Command::new(bindir().join(program));
     command.uid(user.uid.as_raw()).gid(user.gid.as_raw()).current_dir("/").env("LC_ALL", "C");
+    command
+}
+
+/// Any other program, run as that user.
+pub(crate) fn as_owner_of_files(program: &str) -> Command {
+    let user = owner();
+    let mut command = Command::new(program);
+    command.uid(user.uid.as_raw()).gid(user.gid.as_raw()).current_dir("/");
     command
 }
 

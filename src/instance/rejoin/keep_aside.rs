@@ -14,6 +14,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use nix::sys::statvfs::statvfs;
 
 use super::marker::{beside, sync_parent};
+use super::outside::moved_with;
 use crate::instance::wal::parse_segment_name;
 use crate::types::{Lsn, Timeline};
 
@@ -194,6 +195,10 @@ pub(super) fn remove_oldest(data: &Path, keep: u32) -> io::Result<()> {
     let surplus = ours.len().saturating_sub(usize::try_from(keep).unwrap_or(usize::MAX));
     for path in ours.into_iter().take(surplus) {
         log::info!("removing {}: more than keep_aside={keep} directories are kept", path.display());
+        // What it leads to is first: as long as it is there itself, all of it is found.
+        for outside in moved_with(data, &path) {
+            fs::remove_dir_all(outside)?;
+        }
         fs::remove_dir_all(path)?;
     }
     Ok(())

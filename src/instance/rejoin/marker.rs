@@ -14,6 +14,7 @@ use nix::fcntl::{FcntlArg, FdFlag, Flock, FlockArg, fcntl};
 use nix::libc;
 use serde::{Deserialize, Serialize};
 
+use super::outside::Places;
 use crate::instance::files::read_up_to;
 
 /// Larger than any marker: it holds two reasons, a path and some names.
@@ -31,6 +32,8 @@ pub enum Task {
 /// How far it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Phase {
+    /// The directory is empty, and there is no primary yet to copy: nobody is at work.
+    Waiting,
     /// Nothing was changed yet.
     Planned,
     /// What only this instance has is kept aside, and the directory is being changed.
@@ -54,7 +57,7 @@ pub struct Marker {
     pub why: String,
     /// This node, for `application_name`.
     pub node: String,
-    /// The primary's node.
+    /// The primary's node; empty while none is there.
     pub primary: String,
     /// The timeline that the primary writes.
     pub timeline: u32,
@@ -64,6 +67,12 @@ pub struct Marker {
     pub keep: u32,
     /// Where this instance's own part is kept.
     pub kept: Option<PathBuf>,
+    /// What the data directory leads to outside of itself, when it is cloned.
+    #[serde(default)]
+    pub outside: Places,
+    /// The directories that a clone fills, each with its inode as a line `<inode> <place>`.
+    #[serde(default)]
+    pub filled: String,
     /// How much of a clone is done, in percent.
     pub percent: Option<u8>,
     /// How often it has failed.
@@ -179,6 +188,14 @@ mod tests {
             host: None,
             keep: 3,
             kept: None,
+            outside: Places::from(
+                "pg_tblspc/7 /a volume/space
+pg_wal /wal"
+                    .to_owned(),
+            ),
+            filled: "7 /wal
+"
+            .to_owned(),
             percent: None,
             failures: 0,
             last_failure: None,

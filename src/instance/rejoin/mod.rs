@@ -7,6 +7,7 @@
 mod basebackup;
 mod keep_aside;
 mod marker;
+mod outside;
 mod rewind;
 mod source;
 mod worker;
@@ -36,6 +37,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(120);
 pub enum Rejoining {
     /// None was begun, or it is over.
     No,
+    /// The directory is to be made from a primary, when one is there. Nobody is at work.
+    Waiting(Marker),
     /// A worker is at work.
     UnderWay(Marker),
     /// It was begun and nobody is at work: the worker failed, or was killed.
@@ -62,6 +65,7 @@ impl Instance {
         Ok(match Marker::read(data).map_err(damaged)? {
             None => Rejoining::No,
             Some(marker) if marker::worker(data).is_some() => Rejoining::UnderWay(marker),
+            Some(marker) if marker.phase == Phase::Waiting => Rejoining::Waiting(marker),
             Some(marker) if marker.phase == Phase::Done => Rejoining::Done(marker),
             Some(marker) => Rejoining::Interrupted(marker),
         })
@@ -135,16 +139,20 @@ impl Instance {
         self.plan_rejoin(Marker { ticket, ..marker.clone() }, deadline).map(|()| ticket)
     }
 
-    /// Ends the worker and the programs that it runs. What they were doing is done again later.
+    /// Ends the worker and the programs that it runs. What they were doing is done again later. A node that only waits
+    /// does so no longer.
     ///
     /// # Errors
     /// When they do not end in time.
     pub fn end_worker(&self, deadline: Deadline) -> Result<(), Failure> {
         self.end_working(deadline)?;
-        if let Ok(Rejoining::Interrupted(marker)) = self.rejoining()
-            && let Err(failure) = self.new_ticket(&marker, deadline)
-        {
-            log::warn!("a worker that was just started cannot be told to end: {failure}");
+        let ended = match self.rejoining() {
+            Ok(Rejoining::Interrupted(marker)) => self.new_ticket(&marker, deadline).map(drop),
+            Ok(Rejoining::Waiting(_)) => self.finish_rejoin(deadline).map_err(|e| Failure::generic(e.to_string())),
+            _ => Ok(()),
+        };
+        if let Err(failure) = ended {
+            log::warn!("a rejoin that was just begun cannot be told to end: {failure}");
         }
         self.end_working(deadline)
     }

@@ -48,7 +48,7 @@ impl Rewind<'_> {
     pub(super) fn run(&self, marker: &mut Marker) -> Result<(), RewindError> {
         let data = self.instance.data_directory();
         match (marker.phase, &marker.kept) {
-            (Phase::Planned, _) | (_, None) => {
+            (Phase::Waiting | Phase::Planned, _) | (_, None) => {
                 if !self.prepare(marker)? {
                     log::info!("pg_rewind finds nothing to rewind: the instance can follow as it is");
                     return self.make_standby();

@@ -4,7 +4,7 @@ use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::path::Path;
 
-use super::Marker;
+use super::{Marker, Task};
 use crate::instance::Instance;
 use crate::policy::conninfo::Conninfo;
 use crate::policy::follow::wanted;
@@ -22,8 +22,17 @@ pub(super) struct Source {
 impl Source {
     /// By the instance's own `primary_conninfo`, passfile included. Where there is none, as in an empty data
     /// directory that holds the configuration, too: as the owner, by name, to the primary's node.
+    ///
+    /// Once the old directory was renamed, it has the configuration: the new one has none, or the primary's.
     pub(super) fn of(instance: &Instance, marker: &Marker, deadline: Deadline) -> Result<Source, String> {
-        let settings = instance.settings(&["primary_conninfo"], deadline).unwrap_or_default();
+        const NAMES: [&str; 1] = ["primary_conninfo"];
+        let is_apart = instance.parameters.pgdata != instance.data_directory();
+        let settings = match marker.kept.as_deref().filter(|kept| kept.is_dir() && !is_apart) {
+            Some(kept) if marker.task == Task::Clone => {
+                instance.settings_in(kept, &NAMES, deadline).map_err(|e| e.to_string())?
+            }
+            _ => instance.settings(&NAMES, deadline).unwrap_or_default(),
+        };
         let text = settings.get("primary_conninfo").map(String::as_str).unwrap_or_default();
         let present: Conninfo = text.parse().map_err(|e| format!("primary_conninfo cannot be used: {e}"))?;
         let own = own_conninfo(&present, instance, marker);

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::basebackup::Clone;
+use super::keep_aside::restore_own_files;
 use super::marker::take_lock;
 use super::rewind::{Rewind, RewindError};
 use super::source::Source;
@@ -24,7 +25,8 @@ pub fn work(request: &Request, ticket: u64) -> Result<(), Failure> {
     let failed = |error: std::io::Error| Failure::generic(format!("rejoin of {}: {error}", data.display()));
     // Kept until this process ends, and by the programs that it runs.
     let Some(_lock) = take_lock(data).map_err(failed)? else { return Ok(()) };
-    let is_for_us = |marker: &Marker| marker.phase != Phase::Done && marker.ticket == ticket;
+    let has_work = |phase| matches!(phase, Phase::Planned | Phase::Kept);
+    let is_for_us = |marker: &Marker| has_work(marker.phase) && marker.ticket == ticket;
     let Some(mut marker) = Marker::read(data).map_err(failed)?.filter(is_for_us) else { return Ok(()) };
     let result = await_end_of_server(&instance).and_then(|()| attempt(&instance, &mut marker));
     match &result {
@@ -55,6 +57,7 @@ fn attempt(instance: &Instance, marker: &mut Marker) -> Result<(), String> {
             Ok(()) => return Ok(()),
             Err(RewindError::Never(reason)) if marker.may_clone => {
                 log::warn!("{reason}; cloning instead");
+                put_configuration_back(instance, marker)?;
                 let planned = Marker { task: Task::Clone, phase: Phase::Planned, kept: None, ..marker.clone() };
                 *marker = planned;
                 let data = instance.data_directory();
@@ -68,8 +71,16 @@ fn attempt(instance: &Instance, marker: &mut Marker) -> Result<(), String> {
 }
 
 fn rewind(instance: &Instance, marker: &mut Marker) -> Result<(), RewindError> {
+    put_configuration_back(instance, marker)?;
     let (owner, source) = tools(instance, marker)?;
     Rewind { instance, owner, source }.run(marker)
+}
+
+/// A rewind that was interrupted may have left the source's configuration files, which say nothing of this node.
+fn put_configuration_back(instance: &Instance, marker: &Marker) -> Result<(), String> {
+    let Some(kept) = marker.kept.as_deref().filter(|_| marker.phase == Phase::Kept) else { return Ok(()) };
+    let restored = restore_own_files(kept, instance.data_directory());
+    restored.map_err(|e| format!("cannot put the configuration back from {}: {e}", kept.display()))
 }
 
 fn tools(instance: &Instance, marker: &Marker) -> Result<(crate::sys::Owner, Source), String> {
