@@ -1,9 +1,10 @@
 //! The faults: what they are called and whom they hit. How they are made is in `strike`.
 
+use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 /// What kind of fault it is; the reports count by it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Kind {
     KillPostmaster,

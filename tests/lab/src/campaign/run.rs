@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 
+use super::fault::{Fault, Kind};
 use super::files::{self, Files};
 use super::outage::outage_ms;
 use super::record::{Campaign, Finding, Round};
@@ -42,6 +43,9 @@ pub(crate) struct CampaignArgs {
     /// No new round begins after so many minutes
     #[arg(long)]
     minutes: Option<u64>,
+    /// Only rounds with faults of these kinds, parted by commas
+    #[arg(long, value_enum, value_delimiter = ',')]
+    only: Vec<Kind>,
     /// The resource agent to run
     #[arg(long, value_enum, default_value = "pgbaton")]
     agent: Agent,
@@ -150,7 +154,9 @@ impl Runner {
         let deadline = args.minutes.map(|minutes| Instant::now() + Duration::from_secs(60 * minutes));
         let wanted = args.faults.unwrap_or(if deadline.is_some() { usize::MAX } else { FAULTS });
         let (mut made, mut fruitless) = (0, 0);
-        for (number, faults) in (1..).zip(draw::draw(self.campaign.seed, self.wish.nodes.len())) {
+        let drawn = (1..).zip(draw::draw(self.campaign.seed, self.wish.nodes.len()));
+        let is_wanted = |faults: &[Fault]| args.only.is_empty() || faults.iter().all(|f| args.only.contains(&f.kind));
+        for (number, faults) in drawn.filter(|(_, faults)| is_wanted(faults)) {
             if made >= wanted || deadline.is_some_and(|deadline| Instant::now() > deadline) {
                 break;
             }
