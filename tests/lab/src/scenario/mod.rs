@@ -24,6 +24,7 @@ mod rewind_impossible;
 mod rewind_interrupted_by_power_loss;
 mod rewind_of_a_large_instance;
 mod sigkill_of_a_standbys_processes;
+mod sigkill_of_the_controller;
 mod sigkill_of_the_primarys_postmaster;
 mod sigkill_of_the_primarys_processes;
 mod sigstop_of_the_primarys_postmaster;
@@ -119,6 +120,7 @@ pub(crate) const ALL: &[Scenario] = &[
     scenario("primary_out_of_connections", primary_out_of_connections::primary_out_of_connections),
     scenario("wal_volume_full", wal_volume_full::wal_volume_full),
     scenario("wrong_application_name", wrong_application_name::wrong_application_name),
+    scenario("sigkill_of_the_controller", sigkill_of_the_controller::sigkill_of_the_controller),
     scenario("degraded_is_told", degraded_is_told::degraded_is_told),
     scenario("agent_killed_in_start", agent_killed::agent_killed_in_start),
     scenario("agent_killed_in_stop", agent_killed::agent_killed_in_stop),
