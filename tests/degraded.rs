@@ -18,10 +18,10 @@ fn replicating() -> (Arc<Cluster>, Node, Node) {
     (cluster, primary, standbys.remove(0))
 }
 
-/// As a Pacemaker does that knows 190 and 191.
+/// A deep one, of a Pacemaker that knows 190 and 191.
 fn monitor(node: &Node) -> Call {
     let call = node.call("monitor").variable("OCF_RA_VERSION_MAJOR", "1").variable("OCF_RA_VERSION_MINOR", "1");
-    call.parameter("degraded", "report")
+    call.variable("OCF_CHECK_LEVEL", "10")
 }
 
 fn pause(standby: &Node) {
@@ -56,22 +56,43 @@ fn a_paused_standby_is_told_when_it_has_lasted_two_monitors_and_not_listed_when_
     assert!(!calls.iter().any(|call| call.contains("cibadmin")), "{calls:?}");
 }
 
-/// The monitor that gave the answer may have been cancelled, and Pacemaker starts no other while it is listed.
+/// It may have been cancelled for good; the plain one goes on.
 #[test]
-fn a_notification_removes_what_was_told() {
+fn a_plain_monitor_does_not_tell_but_takes_back_what_was_told() {
     let (cluster, _primary, standby) = replicating();
+    let plain = || monitor(&standby).variable("OCF_CHECK_LEVEL", "0").run().expect_code(0);
     pause(&standby);
-    monitor(&standby).run().expect_code(0);
+    plain();
+    plain();
     monitor(&standby).run().expect_code(190);
     cluster.attributes.take_calls();
-    let notify = || standby.call("notify").meta("notify_type", "post").meta("notify_operation", "promote").run();
-    notify().expect_code(0);
-    let deletes = |calls: Vec<String>| calls.iter().filter(|call| call.contains("cibadmin [--delete]")).count();
-    assert_eq!(deletes(cluster.attributes.take_calls()), 1);
-    notify().expect_code(0);
-    assert_eq!(deletes(cluster.attributes.take_calls()), 0);
+    plain();
+    let deletes = || cluster.attributes.take_calls().iter().filter(|c| c.contains("cibadmin [--delete]")).count();
+    assert_eq!(deletes(), 0, "the reason is still there");
+    standby.sql("select pg_wal_replay_resume()");
+    plain();
+    assert_eq!(deletes(), 1);
+    // Pacemaker would not notice the same answer of the same monitor.
+    pause(&standby);
+    plain();
     monitor(&standby).run().expect_code(0);
     monitor(&standby).run().expect_code(190);
+}
+
+#[test]
+fn another_reason_replaces_the_one_that_was_told() {
+    let (cluster, primary, standby) = replicating();
+    pause(&standby);
+    monitor(&standby).run().expect_code(0);
+    monitor(&standby).run().expect_code(190).expect_reason("paused");
+    standby.sql("select pg_wal_replay_resume()");
+    primary.crash();
+    support::wait_until("its end of stream", || standby.sql("select count(*) from pg_stat_wal_receiver") == "0");
+    cluster.attributes.take_calls();
+    monitor(&standby).run().expect_code(0);
+    let calls = cluster.attributes.take_calls();
+    assert!(calls.iter().any(|call| call.contains("cibadmin [--delete]")), "{calls:?}");
+    monitor(&standby).run().expect_code(190).expect_reason("does not stream");
 }
 
 #[test]

@@ -246,6 +246,8 @@ fn a_clone_whose_primary_is_gone_is_made_from_the_next_one() {
     fs::remove_dir_all(data).unwrap();
     fs::rename(&hidden, data).unwrap();
     promote(&cluster, next, &["srv3"]);
-    assert_eq!(start().logged("cloning from srv3 now"), 1);
+    let last = start();
+    assert_eq!(last.logged("cloning from srv3 now"), 1);
+    assert_eq!(empty.seen(), Seen::Standby, "{last:#?}");
     expect_following(&empty, next);
 }

@@ -39,9 +39,6 @@ impl Agent {
             Some((Moment::Pre, Operation::Start)) => self.checkpoint_before_a_rewind(),
             Some((Moment::Pre, Operation::Stop) | (Moment::Post, Operation::Demote)) | None => {}
         }
-        if matches!(self.request.notification.event, Some((Moment::Post, _))) {
-            self.unlist_after_event();
-        }
         Ok(ExitCode::Success)
     }
 

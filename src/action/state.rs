@@ -2,10 +2,12 @@
 //! for what is degraded.
 //!
 //! Pacemaker lists such an answer under "Failed Resource Actions", and it stays there after the next monitor has answered 0
-//! (seen, 2.1.5). So the agent removes it itself when the reason is gone. While it is listed, Pacemaker takes that monitor
-//! for active: one that was cancelled, for a change of roles or by maintenance mode, is not started again (seen, 2.1.5; the
-//! scheduler's `process_recurring` counts `last_failure`). After a change of roles a notification removes it. Nobody calls the
-//! agent at the end of maintenance mode, and so these answers are given only where they are asked for.
+//! (seen, 2.1.5). So the agent removes it itself when the reason is gone.
+//!
+//! While it is listed, Pacemaker takes that monitor for active: one that was cancelled, for a change of roles or by
+//! maintenance mode, is not started again (seen, 2.1.5; the scheduler's `process_recurring` counts `last_failure`). An instance
+//! must not be left without a monitor, so only a second, slower one gives these answers, which has `OCF_CHECK_LEVEL=10`. The
+//! first one, which is never listed, removes them; Pacemaker then starts the second one again.
 
 use std::time::Duration;
 
@@ -51,16 +53,19 @@ impl Agent {
         }
     }
 
-    /// The answer for a degraded instance, once two monitors in a row have seen the same reason.
+    /// The answer of a deep monitor for a degraded instance, once two monitors in a row have seen the same reason. Every
+    /// monitor takes back what is no longer so.
     fn tell_if_degraded(&self, condition: &Condition, notes: &mut Notes) -> Option<ExitCode> {
+        let deep = self.request.meta.deep;
+        let withdrawn = deep && std::mem::take(&mut notes.degraded_withdrawn);
         let reason = condition.degraded.clone().filter(|_| self.tells_degraded());
         let lasts = reason.is_some() && notes.degraded_seen == reason;
         notes.degraded_seen.clone_from(&reason);
-        let Some(reason) = reason.filter(|_| lasts) else {
-            notes.degraded_told = None;
+        if reason.is_none() || notes.degraded_told.as_ref().is_some_and(|told| reason.as_ref() != Some(told)) {
+            notes.degraded_withdrawn |= notes.degraded_told.take().is_some() && !deep;
             self.unlist_degraded(notes);
-            return None;
-        };
+        }
+        let reason = reason.filter(|_| lasts && deep && !withdrawn)?;
         if notes.degraded_told.as_ref() != Some(&reason) {
             log::warn!("degraded: {reason}");
         }
@@ -75,8 +80,8 @@ impl Agent {
 
     fn tells_degraded(&self) -> bool {
         let wish = self.request.parameters.degraded().unwrap_or_else(|failure| {
-            log::warn!("{failure}; degraded states are not reported");
-            Degraded::Hide
+            log::warn!("{failure}; degraded states are reported");
+            Degraded::Report
         });
         wish == Degraded::Report && self.request.meta.knows_degraded
     }
@@ -95,17 +100,6 @@ impl Agent {
             Ok(()) => notes.degraded_unlisted_ms = Some(now.max(1)),
             Err(why) => log::warn!("the degraded state that is over stays listed as a failed action: {why}"),
         }
-    }
-
-    /// Something has happened in the cluster that may have cancelled the monitor. Two more monitors tell the reason again.
-    pub(super) fn unlist_after_event(&self) {
-        self.forget(|notes| {
-            if notes.degraded_told.take().is_some() {
-                notes.degraded_seen = None;
-                notes.degraded_unlisted_ms = Some(0);
-                self.unlist_degraded(notes);
-            }
-        });
     }
 
     /// A stopped instance does nothing. None of this may fail its stop.

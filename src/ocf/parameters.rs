@@ -17,7 +17,7 @@ pub enum UseSlots {
     No,
 }
 
-/// Whether monitor answers 190 and 191 for a degraded instance, the parameter `degraded`.
+/// Whether a deep monitor answers 190 and 191 for a degraded instance, the parameter `degraded`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Degraded {
     /// It does.
@@ -91,7 +91,7 @@ impl Parameters {
     /// Default of `slots`.
     pub const SLOTS: &str = "auto";
     /// Default of `degraded`.
-    pub const DEGRADED: &str = "hide";
+    pub const DEGRADED: &str = "report";
     /// Default of `follow`.
     pub const FOLLOW: &str = "conninfo";
 
@@ -268,7 +268,7 @@ mod tests {
     #[test]
     fn degraded_is_one_of_two_words() {
         let degraded = |text| Parameters::read(&Environment::from([("OCF_RESKEY_degraded", text)])).degraded();
-        assert_eq!((degraded(""), degraded("report")), (Ok(Degraded::Hide), Ok(Degraded::Report)));
+        assert_eq!((degraded(""), degraded("hide")), (Ok(Degraded::Report), Ok(Degraded::Hide)));
         assert!(degraded("no").unwrap_err().to_string().contains("'report' or 'hide'"));
     }
 

@@ -92,6 +92,8 @@ pub struct Meta {
     pub timeout: Duration,
     /// A monitor that asks whether the resource is there at all: its interval is 0, or not given (2.1.5).
     pub probe: bool,
+    /// A monitor that looks at more than whether the instance runs: `OCF_CHECK_LEVEL` of 10 or more.
+    pub deep: bool,
     /// This node's name, where Pacemaker gave it.
     pub node: Option<NodeName>,
     /// Whether the resource is a promotable clone, as far as Pacemaker says.
@@ -116,6 +118,7 @@ impl Meta {
         Meta {
             timeout: number("timeout").map_or(Meta::DEFAULT_TIMEOUT, Duration::from_millis),
             probe: number("interval").unwrap_or(0) == 0,
+            deep: environment.get("OCF_CHECK_LEVEL").and_then(|level| level.parse::<u32>().ok()) >= Some(10),
             node: environment.meta("on_node").and_then(|name| name.parse().ok()),
             promotable: flag("promotable").unwrap_or(false) || promoted_max.is_some(),
             notify: flag("notify"),
@@ -205,6 +208,13 @@ mod tests {
         for (interval, probe) in [("0", true), ("", true), ("10000", false)] {
             let meta = Meta::read(&Environment::from([("OCF_RESKEY_CRM_meta_interval", interval)]));
             assert_eq!(meta.probe, probe, "{interval:?}");
+        }
+    }
+
+    #[test]
+    fn a_monitor_is_deep_from_level_10_on() {
+        for (level, deep) in [("", false), ("0", false), ("9", false), ("10", true), ("20", true), ("deep", false)] {
+            assert_eq!(Meta::read(&Environment::from([("OCF_CHECK_LEVEL", level)])).deep, deep, "{level:?}");
         }
     }
 

@@ -54,6 +54,9 @@ pub struct Notes {
     pub degraded_seen: Option<String>,
     /// What the last monitor has told Pacemaker of it.
     pub degraded_told: Option<String>,
+    /// That was taken back, and the monitor that told it has not answered otherwise since. Pacemaker is told only of an
+    /// answer that differs from the one before.
+    pub degraded_withdrawn: bool,
     /// When such an answer was removed from the failed actions, in milliseconds since boot; 0 when that is due, and none
     /// when there was no such answer.
     pub degraded_unlisted_ms: Option<u64>,

@@ -9,6 +9,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use nix::fcntl::{FcntlArg, FdFlag, Flock, FlockArg, fcntl};
 use nix::libc;
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::outside::Places;
 use crate::instance::files::read_up_to;
+use crate::sys::{Deadline, Pace};
 
 /// Larger than any marker: it holds two reasons, a path and some names.
 const LONGEST: u64 = 1 << 16;
@@ -139,16 +141,27 @@ pub(super) fn sync_parent(path: &Path) -> io::Result<()> {
     File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all()
 }
 
+/// Whoever asks whether a worker is there has the lock for a moment, and is not taken for a worker.
+const ASKING: Duration = Duration::from_secs(1);
+
+fn lock_unless_at_work(mut file: File) -> io::Result<Option<Flock<File>>> {
+    let deadline = Deadline::after(ASKING);
+    let mut pace = Pace::up_to(Duration::from_millis(20));
+    loop {
+        file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => return Ok(Some(lock)),
+            Err((file, nix::Error::EWOULDBLOCK)) if pace.step(deadline) => file,
+            Err((_, nix::Error::EWOULDBLOCK)) => return Ok(None),
+            Err((_, error)) => return Err(error.into()),
+        };
+    }
+}
+
 /// Takes the lock, for this process and all programs that it runs. `None` when another worker has it.
 pub(super) fn take_lock(data: &Path) -> io::Result<Option<Flock<File>>> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(libc::O_NOFOLLOW);
-    let file = options.open(lock_path(data))?;
-    let mut lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-        Ok(lock) => lock,
-        Err((_, nix::Error::EWOULDBLOCK)) => return Ok(None),
-        Err((_, error)) => return Err(error.into()),
-    };
+    let Some(mut lock) = lock_unless_at_work(options.open(lock_path(data))?)? else { return Ok(None) };
     fcntl(&*lock, FcntlArg::F_SETFD(FdFlag::empty()))?;
     lock.set_len(0)?;
     lock.write_all(std::process::id().to_string().as_bytes())?;
@@ -226,5 +239,24 @@ pg_wal /wal"
         assert_eq!(worker(&data), i32::try_from(std::process::id()).ok());
         drop(lock);
         assert_eq!(worker(&data), None);
+    }
+
+    #[test]
+    fn who_only_asks_keeps_no_worker_from_its_work() {
+        let directory = tempfile::tempdir().unwrap();
+        let data = directory.path().join("main");
+        let done = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                        let _ = worker(&data);
+                    }
+                });
+            }
+            let taken = (0..200).filter(|_| take_lock(&data).unwrap().is_some()).count();
+            done.store(true, std::sync::atomic::Ordering::Relaxed);
+            assert_eq!(taken, 200);
+        });
     }
 }

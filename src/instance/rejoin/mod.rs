@@ -62,9 +62,11 @@ impl Instance {
                 data.display()
             ))
         };
+        // In this order: a worker writes its last word before it gives up the lock.
+        let is_at_work = marker::worker(data).is_some();
         Ok(match Marker::read(data).map_err(damaged)? {
             None => Rejoining::No,
-            Some(marker) if marker::worker(data).is_some() => Rejoining::UnderWay(marker),
+            Some(marker) if is_at_work => Rejoining::UnderWay(marker),
             Some(marker) if marker.phase == Phase::Waiting => Rejoining::Waiting(marker),
             Some(marker) if marker.phase == Phase::Done => Rejoining::Done(marker),
             Some(marker) => Rejoining::Interrupted(marker),

@@ -38,7 +38,8 @@ impl Lab {
     /// Changes a cluster property for this scenario only.
     pub(crate) fn set_property(&self, name: &str, value: &str) -> Result<()> {
         let query = ["crm_attribute", "--type", "crm_config", "--name", name, "--query", "--quiet"];
-        let before = self.run_somewhere(&query)?.trim().to_owned();
+        // As with a parameter, below.
+        let before = self.run_somewhere(&query).unwrap_or_default().trim().to_owned();
         note(Change { kind: Kind::Property, name: name.to_owned(), before })?;
         self.write_property(name, value)
     }
@@ -66,8 +67,10 @@ impl Lab {
         Ok(())
     }
 
+    /// An empty value means that the property is not set.
     fn write_property(&self, name: &str, value: &str) -> Result<()> {
-        self.run_somewhere(&["crm_attribute", "--type", "crm_config", "--name", name, "--update", value]).map(drop)
+        let change: &[&str] = if value.is_empty() { &["--delete"] } else { &["--update", value] };
+        self.run_somewhere(&[&["crm_attribute", "--type", "crm_config", "--name", name], change].concat()).map(drop)
     }
 
     /// For pcs an empty value means that the parameter is not set.

@@ -13,6 +13,8 @@ use crate::wait;
 const FULL_STRENGTH_LIMIT: Duration = Duration::from_secs(120);
 /// Longer than the longest monitor interval and the timeout of a monitor.
 const FAILURE_LIMIT: Duration = Duration::from_secs(60);
+/// More than two monitors of a standby.
+const DEGRADED_LIMIT: Duration = Duration::from_secs(25);
 const FENCING_LIMIT: Duration = Duration::from_secs(60);
 const LOOK_PAUSE: Duration = Duration::from_millis(200);
 
@@ -33,9 +35,15 @@ impl Lab {
         full_strength::wait_until_idle(self, FULL_STRENGTH_LIMIT)
     }
 
-    /// Nothing is listed under "Failed Resource Actions".
+    /// Waits until no answer of a degraded instance is listed any more: the monitor that finds its reason gone removes it.
+    fn wait_until_nothing_is_degraded(&self) -> Result<State> {
+        let is_told = |failure: &String| failure.contains("OCF_DEGRADED");
+        self.wait_until("list without degraded instances", DEGRADED_LIMIT, |state| !state.failures.iter().any(is_told))
+    }
+
+    /// Nothing is listed under "Failed Resource Actions", or not for long.
     pub(crate) fn assert_no_failures(&self) -> Result<()> {
-        match &self.state()?.failures[..] {
+        match &self.wait_until_nothing_is_degraded()?.failures[..] {
             [] => Ok(()),
             failures => unexpected(format!("no failed action expected, there are: {}", failures.join("; "))),
         }
@@ -43,7 +51,7 @@ impl Lab {
 
     /// The failure that was made is listed, once, and no other.
     pub(crate) fn assert_only_failure(&self, operation: &str, node: &str) -> Result<()> {
-        match &self.state()?.failures[..] {
+        match &self.wait_until_nothing_is_degraded()?.failures[..] {
             [one] if is_failure_of(one, operation, node) => Ok(()),
             failures => unexpected(format!(
                 "exactly one failed {operation} on {node} expected, there are: {}",

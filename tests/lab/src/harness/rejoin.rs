@@ -18,6 +18,10 @@ use crate::{paths, switch};
 const ROWS: usize = 50;
 const WORDS_LIMIT: Duration = Duration::from_secs(90);
 const REJOIN_LIMIT: Duration = Duration::from_secs(120);
+/// In milliseconds since 1970.
+const BEGIN_OF_LAST_START: &str = "set -e
+    line=$(grep 'executing - rsc:pgsql action:start' /var/log/pacemaker/pacemaker.log | tail --lines=1)
+    date --date=\"${line:0:19}\" +%s%3N";
 /// Between one look at the program and the next: it may be over in a second.
 const STEP: Duration = Duration::from_millis(1);
 
@@ -50,6 +54,19 @@ impl Lab {
     /// The numbers of the client's rows that the node's server has.
     pub(crate) fn numbers_on(&self, node: &str, client: i32) -> Result<BTreeSet<i64>> {
         Ok(self.rows_of_client(node, client)?.into_keys().collect())
+    }
+
+    /// From the begin of the node's last `start`, as Pacemaker's executor has logged it, to the connection that the standby
+    /// streams over, as the primary shows it.
+    pub(crate) fn time_from_start_to_streaming(&self, node: &str) -> Result<Duration> {
+        let begin = check_on(node, &["bash", "-c", BEGIN_OF_LAST_START])?;
+        let ask = "select (extract(epoch from backend_start) * 1000)::bigint from pg_stat_replication \
+                   where state = 'streaming' and application_name = ";
+        let end = sql_on(&self.primary()?, &format!("{ask}'{node}'"))?;
+        let milliseconds = |text: &str| text.trim().parse::<u64>().ok();
+        let took = milliseconds(&end).zip(milliseconds(&begin)).and_then(|(end, begin)| end.checked_sub(begin));
+        let told = || Error::Unexpected(format!("{node} has begun its start at '{begin}' and streams since '{end}'"));
+        took.map(Duration::from_millis).ok_or_else(told)
     }
 
     // --- waiting ---------------------------------------------------------------------------------------------------

@@ -1,9 +1,14 @@
 //! The primary's node loses its power with rows that no standby has received. It comes back as a standby without a hand, and
 //! what it alone had is kept aside.
 
+use std::time::Duration;
+
 use super::Verdict;
 use crate::error::unexpected;
 use crate::harness::Lab;
+
+/// From the node's start to its stream.
+const SOON: Duration = Duration::from_secs(10);
 
 pub(super) fn return_by_rewind(lab: &Lab) -> Verdict {
     let old = lab.primary()?;
@@ -36,8 +41,18 @@ fn lose_and_get_back(lab: &Lab, node: &str) -> Verdict {
     lab.wait_for_another_primary(&old)?;
     client.wait_for_rows(50)?;
     lab.wait_for_full_strength()?;
+    assert_soon_streaming(lab, &old)?;
     client.wait_for_rows(50)?;
     let report = client.stop()?;
     report.assert_no_two_writers()?;
     lab.assert_keeps_exactly_what_was_lost(&lab.kept_since(&old, &before)?, &report)
+}
+
+fn assert_soon_streaming(lab: &Lab, node: &str) -> Verdict {
+    let took = lab.time_from_start_to_streaming(node)?;
+    lab.remark(format!("{} ms from start to streaming", took.as_millis()));
+    match took <= SOON {
+        true => Ok(()),
+        false => unexpected(format!("{node} should stream {SOON:?} after its start at the latest, it took {took:?}")),
+    }
 }
