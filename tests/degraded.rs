@@ -63,7 +63,7 @@ fn a_plain_monitor_does_not_tell_but_takes_back_what_was_told() {
     let plain = || monitor(&standby).variable("OCF_CHECK_LEVEL", "0").run().expect_code(0);
     pause(&standby);
     plain();
-    plain();
+    monitor(&standby).run().expect_code(0);
     monitor(&standby).run().expect_code(190);
     cluster.attributes.take_calls();
     plain();
@@ -93,6 +93,18 @@ fn another_reason_replaces_the_one_that_was_told() {
     let calls = cluster.attributes.take_calls();
     assert!(calls.iter().any(|call| call.contains("cibadmin [--delete]")), "{calls:?}");
     monitor(&standby).run().expect_code(190).expect_reason("does not stream");
+}
+
+/// Pacemaker would show the monitor as pending.
+#[test]
+fn the_first_answer_of_a_deep_monitor_is_a_plain_one() {
+    let (_cluster, _primary, standby) = replicating();
+    let plain = || monitor(&standby).variable("OCF_CHECK_LEVEL", "0").run().expect_code(0);
+    pause(&standby);
+    plain();
+    plain();
+    monitor(&standby).run().expect_code(0);
+    monitor(&standby).run().expect_code(190);
 }
 
 #[test]

@@ -149,9 +149,7 @@ fn pcs_accepts_the_agent_and_takes_its_operations() {
     let expected = [
         "demote 0s",
         "monitor Promoted 2s",
-        "monitor Promoted 60s",
         "monitor Unpromoted 10s",
-        "monitor Unpromoted 61s",
         "notify 0s",
         "promote 0s",
         "start 0s",

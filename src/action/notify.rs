@@ -22,6 +22,7 @@ impl Agent {
                     notes.undecided_since_ms = None;
                     notes.picked = None;
                     notes.candidate = false;
+                    notes.deep_interval_ms = None;
                     notes.slots.forget_the_cluster();
                 });
                 self.follow_after_promotion();

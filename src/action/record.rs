@@ -59,7 +59,14 @@ impl Agent {
                 log::warn!("cannot withdraw what this node has published as a primary: {error}");
             }
         }
-        Notes { published_timeline: None, published_oldest: None, scores: None, ..before.clone() }.save(&path, &before);
+        Notes {
+            published_timeline: None,
+            published_oldest: None,
+            scores: None,
+            deep_interval_ms: None,
+            ..before.clone()
+        }
+        .save(&path, &before);
     }
 
     /// While a member of the cluster is not connected, it may want to know how far this primary's WAL goes

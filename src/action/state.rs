@@ -58,6 +58,9 @@ impl Agent {
     fn tell_if_degraded(&self, condition: &Condition, notes: &mut Notes) -> Option<ExitCode> {
         let deep = self.request.meta.deep;
         let withdrawn = deep && std::mem::take(&mut notes.degraded_withdrawn);
+        // The first answer of a monitor has to be a plain one: Pacemaker shows it as pending otherwise.
+        let is_first = deep
+            && notes.deep_interval_ms.replace(self.request.meta.interval_ms) != Some(self.request.meta.interval_ms);
         let reason = condition.degraded.clone().filter(|_| self.tells_degraded());
         let lasts = reason.is_some() && notes.degraded_seen == reason;
         notes.degraded_seen.clone_from(&reason);
@@ -65,7 +68,7 @@ impl Agent {
             notes.degraded_withdrawn |= notes.degraded_told.take().is_some() && !deep;
             self.unlist_degraded(notes);
         }
-        let reason = reason.filter(|_| lasts && deep && !withdrawn)?;
+        let reason = reason.filter(|_| lasts && deep && !withdrawn && !is_first)?;
         if notes.degraded_told.as_ref() != Some(&reason) {
             log::warn!("degraded: {reason}");
         }
@@ -112,6 +115,7 @@ impl Agent {
         let shortly = Deadline::after(Duration::from_secs(1));
         let hiding = self.cluster.begin_showing_state(None).ok();
         let mut notes = Notes { state_seen: None, state_shown: None, degraded_seen: None, ..before.clone() };
+        notes.deep_interval_ms = None;
         if notes.degraded_told.take().is_some() {
             notes.degraded_unlisted_ms = Some(0);
             self.unlist_degraded(&mut notes);

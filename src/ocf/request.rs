@@ -92,6 +92,8 @@ pub struct Meta {
     pub timeout: Duration,
     /// A monitor that asks whether the resource is there at all: its interval is 0, or not given (2.1.5).
     pub probe: bool,
+    /// Between two monitors of this kind, in milliseconds; 0 for a probe.
+    pub interval_ms: u64,
     /// A monitor that looks at more than whether the instance runs: `OCF_CHECK_LEVEL` of 10 or more.
     pub deep: bool,
     /// This node's name, where Pacemaker gave it.
@@ -118,6 +120,7 @@ impl Meta {
         Meta {
             timeout: number("timeout").map_or(Meta::DEFAULT_TIMEOUT, Duration::from_millis),
             probe: number("interval").unwrap_or(0) == 0,
+            interval_ms: number("interval").unwrap_or(0),
             deep: environment.get("OCF_CHECK_LEVEL").and_then(|level| level.parse::<u32>().ok()) >= Some(10),
             node: environment.meta("on_node").and_then(|name| name.parse().ok()),
             promotable: flag("promotable").unwrap_or(false) || promoted_max.is_some(),

@@ -54,6 +54,8 @@ pub struct Notes {
     pub degraded_seen: Option<String>,
     /// What the last monitor has told Pacemaker of it.
     pub degraded_told: Option<String>,
+    /// The interval of the deep monitor that has answered last, in milliseconds.
+    pub deep_interval_ms: Option<u64>,
     /// That was taken back, and the monitor that told it has not answered otherwise since. Pacemaker is told only of an
     /// answer that differs from the one before.
     pub degraded_withdrawn: bool,

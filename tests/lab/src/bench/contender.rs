@@ -77,11 +77,6 @@ impl Contender {
         }
     }
 
-    /// Further monitors of each instance in a minute.
-    pub(super) fn deep_monitors_per_minute(self) -> u32 {
-        u32::from(self == Self::Pgbaton)
-    }
-
     /// In synchronous mode the shell agent makes one standby of several promotable.
     pub(super) fn promotable_standbys(self, standbys: usize) -> usize {
         match self {

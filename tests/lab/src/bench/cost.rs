@@ -43,8 +43,7 @@ pub(super) struct Costs {
 impl Costs {
     /// CPU of all monitors of a three-node cluster in one minute.
     pub(super) fn cpu_ms_per_minute(&self, contender: Contender) -> Option<f64> {
-        let deep = f64::from(contender.deep_monitors_per_minute());
-        let per_minute = |interval: u32| deep + 60.0 / f64::from(interval);
+        let per_minute = |interval: u32| 60.0 / f64::from(interval);
         let primary = self.primary.cpu_ms.mean()? * per_minute(contender.promoted_interval());
         let standbys = 2.0 * self.standby.cpu_ms.mean()? * per_minute(contender.unpromoted_interval());
         Some(primary + standbys)
