@@ -18,6 +18,8 @@ pub(super) fn rewind_interrupted_by_power_loss(lab: &Lab) -> Verdict {
     lab.power_off(&story.old)?;
     lab.assert_interrupted(&story.old)?;
     lab.wait_until(&format!("{} found lost", story.old), RETURN_LIMIT, |state| !state.online.contains(&story.old))?;
+    // Its fencing may come after its power, and takes that away once more.
+    lab.boots_after_fencing(&story.old)?;
     lab.power_on(&story.old)?;
 
     end(lab, &story)
