@@ -97,15 +97,19 @@ fn rows_in(kept: &Path) -> String {
     rows
 }
 
-#[test]
-fn wal_and_tablespaces_elsewhere_are_kept_aside_and_made_anew_at_the_same_place() {
-    let scene = scene();
+fn expect_made_anew_and_all_kept(scene: &Scene) {
     let start = scene.start().run().expect_code(0);
     assert_eq!(scene.old.seen(), Seen::Standby, "{start:#?}");
     scene.expect_cloned();
     let kept = scene.old.kept_aside();
     assert_eq!((kept.len(), kept_beside(&scene.wal).len(), kept_beside(&scene.space).len()), (1, 1, 1));
     assert_eq!(rows_in(&kept[0]), "1000");
+}
+
+#[test]
+fn wal_and_tablespaces_elsewhere_are_kept_aside_and_made_anew_at_the_same_place() {
+    let scene = scene();
+    expect_made_anew_and_all_kept(&scene);
 }
 
 #[test]
@@ -118,12 +122,7 @@ fn a_clone_that_was_killed_anywhere_is_done_again_and_nothing_is_lost() {
         scene.old.call("stop").run().expect_code(0);
         assert_eq!(scene.old.seen(), Seen::Down);
     }
-    let start = scene.start().run().expect_code(0);
-    assert_eq!(scene.old.seen(), Seen::Standby, "{start:#?}");
-    scene.expect_cloned();
-    let kept = scene.old.kept_aside();
-    assert_eq!((kept.len(), kept_beside(&scene.wal).len(), kept_beside(&scene.space).len()), (1, 1, 1));
-    assert_eq!(rows_in(&kept[0]), "1000");
+    expect_made_anew_and_all_kept(&scene);
 }
 
 #[test]
