@@ -36,6 +36,7 @@ END
 done >"$definition"
 
 cat >>"$definition" <<END
+# The quick monitors find what is broken; the slow ones tell crm_mon of an instance that runs and lacks something.
 primitive pgsql $AGENT \\
     params bindir=$BINDIR pgdata=$PGDATA \\
     op start timeout=60s interval=0 \\
@@ -44,6 +45,8 @@ primitive pgsql $AGENT \\
     op demote timeout=120s interval=0 \\
     op monitor interval=2s timeout=10s role=Promoted \\
     op monitor interval=10s timeout=10s role=Unpromoted \\
+    op monitor interval=60s timeout=10s role=Promoted OCF_CHECK_LEVEL=10 \\
+    op monitor interval=61s timeout=10s role=Unpromoted OCF_CHECK_LEVEL=10 \\
     op notify timeout=60s interval=0
 clone pgsql-clone pgsql \\
     meta promotable=true promoted-max=1 notify=true
@@ -56,9 +59,11 @@ colocation pgsql-vip_with_primary inf: pgsql-vip:Started pgsql-clone:Promoted
 order promote_then_vip Mandatory: pgsql-clone:promote pgsql-vip:start symmetrical=false
 order demote_then_no_vip Mandatory: pgsql-clone:demote pgsql-vip:stop symmetrical=false
 # Without quorum everything stops: a part of the cluster that is not the larger one must not write.
-property stonith-enabled=true no-quorum-policy=stop
-# No resource moves back by itself; an instance that failed five times on a node waits for a person (crm resource cleanup).
-rsc_defaults resource-stickiness=10 migration-threshold=5
+property stonith-enabled=true no-quorum-policy=stop start-failure-is-fatal=false
+# No resource moves back by itself. What failed, a start included, is tried again on its node; after five times the node is
+# left alone for a minute. Then the failures are forgotten: a node whose trouble is over (a full volume, for instance) comes
+# back by itself.
+rsc_defaults resource-stickiness=10 migration-threshold=5 failure-timeout=60s
 END
 
 # One change, so that nothing starts before fencing and the constraints are there.

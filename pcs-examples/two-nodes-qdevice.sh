@@ -41,8 +41,10 @@ pcs -f "$cib" property set stonith-enabled=true
 pcs -f "$cib" property set no-quorum-policy=stop
 # No resource moves back by itself.
 pcs -f "$cib" resource defaults update resource-stickiness=10
-# An instance that failed five times on a node waits for a person (pcs resource cleanup).
-pcs -f "$cib" resource defaults update migration-threshold=5
+# What failed, a start included, is tried again on its node; after five times the node is left alone for a minute. Then the
+# failures are forgotten: a node whose trouble is over (a full volume, for instance) comes back by itself.
+pcs -f "$cib" property set start-failure-is-fatal=false
+pcs -f "$cib" resource defaults update migration-threshold=5 failure-timeout=60s
 
 for node in $NODES; do
     pcs -f "$cib" stonith create "fence_$node" "$FENCE_AGENT" ${FENCE_OPTIONS//%n/$node} \
@@ -51,6 +53,7 @@ for node in $NODES; do
     pcs -f "$cib" constraint location "fence_$node" avoids "$node=INFINITY"
 done
 
+# The quick monitors find what is broken; the slow ones tell `pcs status` of an instance that runs and lacks something.
 pcs -f "$cib" resource create pgsql "$AGENT" bindir="$BINDIR" pgdata="$PGDATA" \
     op start timeout=60s \
     op stop timeout=60s \
@@ -58,6 +61,8 @@ pcs -f "$cib" resource create pgsql "$AGENT" bindir="$BINDIR" pgdata="$PGDATA" \
     op demote timeout=120s \
     op monitor interval=2s timeout=10s role=Promoted \
     op monitor interval=10s timeout=10s role=Unpromoted \
+    op monitor interval=60s timeout=10s role=Promoted OCF_CHECK_LEVEL=10 \
+    op monitor interval=61s timeout=10s role=Unpromoted OCF_CHECK_LEVEL=10 \
     op notify timeout=60s \
     promotable promoted-max=1 notify=true
 

@@ -3,16 +3,15 @@
 //!
 //! | agent | what it demands |
 //! |---|---|
-//! | pgbaton | after a failed `start` that we made ourselves (the agent killed, no room for WAL): `crm_resource --cleanup` |
+//! | pgbaton | nothing |
 //! | pgsqlms | a fenced primary is rebuilt before its cluster services are started |
 //! | pgsql | a fresh base backup after a crash; `PGSQL.lock` removed before the old primary can start |
-//! | both | what has failed too often is cleaned up |
+//! | pgsqlms, pgsql | what has failed too often is cleaned up |
 
 use std::time::{Duration, Instant};
 
-use super::fault::Kind;
 use super::healing::Healing;
-use super::record::{Micros, Strike};
+use super::record::Micros;
 use crate::cluster::instances;
 use crate::cluster::node_shell::COMMAND_LIMIT;
 use crate::error::Result;
@@ -32,8 +31,6 @@ const CLEANUP: &str = "resource cleaned up";
 /// Somebody who waits, and helps when nothing moves.
 pub(super) struct Hand<'a> {
     lab: &'a Lab,
-    /// Whether a start may have failed for good because of what we did.
-    broke_starts: bool,
     steps: Vec<String>,
     /// What was listed before it was cleaned up.
     failures: Vec<String>,
@@ -41,10 +38,8 @@ pub(super) struct Hand<'a> {
 }
 
 impl<'a> Hand<'a> {
-    pub(super) fn new(lab: &'a Lab, strikes: &[Strike]) -> Self {
-        let breaks_starts = |strike: &Strike| matches!(strike.kind, Kind::KillAgent | Kind::WalVolumeFull);
-        let broke_starts = strikes.iter().any(breaks_starts);
-        Self { lab, broke_starts, steps: Vec::new(), failures: Vec::new(), last: Instant::now() }
+    pub(super) fn new(lab: &'a Lab) -> Self {
+        Self { lab, steps: Vec::new(), failures: Vec::new(), last: Instant::now() }
     }
 
     /// What came of it.
@@ -53,23 +48,19 @@ impl<'a> Hand<'a> {
         Healing { healed_after, missing, manual_steps, failures }
     }
 
-    /// Whether the agent leaves work to a person, or a step was needed already.
+    /// Whether the agent leaves work to a person.
     pub(super) fn is_asked_for(&self) -> bool {
-        !self.lab.plan.agent_makes_standbys_anew() || !self.steps.is_empty()
+        !self.lab.plan.agent_makes_standbys_anew()
     }
 
     /// Makes one step if the time has come and there is one to be made.
     pub(super) fn help(&mut self) {
-        if self.last.elapsed() < PATIENCE {
+        if !self.is_asked_for() || self.last.elapsed() < PATIENCE {
             return;
         }
         // A step may end with a cleanup.
         let listed = self.lab.state().unwrap_or_default().failures;
-        let made = match self.lab.plan.agent_makes_standbys_anew() {
-            true => self.forget_broken_start(),
-            false => self.step(),
-        };
-        match made {
+        match self.step() {
             Ok(steps) if steps.is_empty() => return,
             Ok(steps) => {
                 self.steps.extend(steps);
@@ -78,14 +69,6 @@ impl<'a> Hand<'a> {
             Err(error) => println!("    a step by hand failed: {error}"),
         }
         self.last = Instant::now();
-    }
-
-    fn forget_broken_start(&self) -> Result<Vec<String>> {
-        let failures = self.lab.state()?.failures;
-        match self.broke_starts && failures.iter().any(|failure| failure.contains("_start_")) {
-            true => self.clean_up(),
-            false => Ok(Vec::new()),
-        }
     }
 
     fn step(&self) -> Result<Vec<String>> {

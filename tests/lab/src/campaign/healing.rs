@@ -31,7 +31,7 @@ pub(super) struct Healing {
 /// Waits until the cluster is at full strength and stays there for a moment.
 pub(super) fn wait(lab: &Lab, clock: Clock, strikes: &[Strike]) -> Healing {
     let last_end = strikes.iter().map(|strike| strike.ended).max().unwrap_or_default();
-    let mut hand = Hand::new(lab, strikes);
+    let mut hand = Hand::new(lab);
     let mut whole_since = None;
     loop {
         let now = clock.now();

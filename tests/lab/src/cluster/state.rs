@@ -127,6 +127,13 @@ fn failure_text(failure: Element<'_, '_>) -> String {
     format!("{what} on {}: {} '{}'", read("node"), read("exitstatus"), read("exitreason"))
 }
 
+/// Whether a failed action, as it is listed, is an instance that runs and lacks something: the exit codes 190 and 191, which
+/// Pacemaker 2.1.5 calls "OCF_DEGRADED" and "promoted (degraded)".
+pub(crate) fn is_degraded(failure: &str) -> bool {
+    let status = failure.split(" '").next().unwrap_or_default();
+    status.ends_with(": OCF_DEGRADED") || status.ends_with(": degraded") || status.ends_with(": promoted (degraded)")
+}
+
 fn descendants<'a, 'i>(root: Element<'a, 'i>, tag: &'static str) -> impl Iterator<Item = Element<'a, 'i>> {
     root.descendants().filter(move |element| element.has_tag_name(tag))
 }

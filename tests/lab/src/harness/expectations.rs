@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::full_strength;
 use super::lab::{Lab, brief};
-use crate::cluster::state::State;
+use crate::cluster::state::{State, is_degraded};
 use crate::error::{Result, unexpected};
 use crate::switch;
 use crate::wait;
@@ -13,8 +13,10 @@ use crate::wait;
 const FULL_STRENGTH_LIMIT: Duration = Duration::from_secs(120);
 /// Longer than the longest monitor interval and the timeout of a monitor.
 const FAILURE_LIMIT: Duration = Duration::from_secs(60);
-/// More than two monitors of a standby.
-const DEGRADED_LIMIT: Duration = Duration::from_secs(25);
+/// More than two monitors of a standby, the first of which may see the reason still.
+const DEGRADED_LIMIT: Duration = Duration::from_secs(35);
+/// The examples' failure-timeout, and the time in which Pacemaker acts on it.
+const EXPIRY_LIMIT: Duration = Duration::from_secs(90);
 const FENCING_LIMIT: Duration = Duration::from_secs(60);
 const LOOK_PAUSE: Duration = Duration::from_millis(200);
 
@@ -37,8 +39,9 @@ impl Lab {
 
     /// Waits until no answer of a degraded instance is listed any more: the monitor that finds its reason gone removes it.
     fn wait_until_nothing_is_degraded(&self) -> Result<State> {
-        let is_told = |failure: &String| failure.contains("OCF_DEGRADED");
-        self.wait_until("list without degraded instances", DEGRADED_LIMIT, |state| !state.failures.iter().any(is_told))
+        self.wait_until("list without degraded instances", DEGRADED_LIMIT, |state| {
+            !state.failures.iter().any(|failure| is_degraded(failure))
+        })
     }
 
     /// Nothing is listed under "Failed Resource Actions", or not for long.
@@ -47,6 +50,11 @@ impl Lab {
             [] => Ok(()),
             failures => unexpected(format!("no failed action expected, there are: {}", failures.join("; "))),
         }
+    }
+
+    /// Waits until the failures that are listed are older than the definition's failure-timeout, and forgotten.
+    pub(crate) fn wait_until_failures_expire(&self) -> Result<()> {
+        self.wait_until("a list without failures", EXPIRY_LIMIT, |state| state.failures.is_empty()).map(drop)
     }
 
     /// The failure that was made is listed, once, and no other.

@@ -9,7 +9,7 @@ use crate::harness::{Lab, Moment};
 const MOMENTS: [Moment; 2] = [Moment::AtOnce, Moment::Halfway];
 const STOP_LIMIT: Duration = Duration::from_secs(60);
 
-/// A failed start keeps the instance off its node until somebody has looked (start-failure-is-fatal).
+/// A start that failed is tried again, like anything else (start-failure-is-fatal=false).
 pub(super) fn agent_killed_in_start(lab: &Lab) -> Verdict {
     let (primary, standby) = (lab.primary()?, lab.a_standby()?);
     let before = lab.boots();
@@ -21,7 +21,7 @@ pub(super) fn agent_killed_in_start(lab: &Lab) -> Verdict {
         ambush.wait()?;
 
         lab.wait_for_failure("start", &standby)?;
-        lab.wait_until_idle()?;
+        lab.wait_for_full_strength()?;
         lab.assert_only_failure("start", &standby)?;
         lab.clean_up_failures()?;
         lab.wait_for_full_strength()?;

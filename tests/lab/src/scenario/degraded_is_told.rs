@@ -1,57 +1,54 @@
-//! Somebody pauses the replay of a standby, and goes on with it later. Pacemaker is told, and nothing is left of it, also when
-//! maintenance mode came in between.
+//! An instance that runs and lacks something. Pacemaker is told, and nothing is left of it when the reason is gone, also when
+//! maintenance mode came in between. Nothing is recovered, nobody changes roles.
 
 use std::time::Duration;
 
 use super::Verdict;
+use crate::cluster::state::{State, is_degraded};
 use crate::harness::Lab;
+use crate::plan::VIP;
 
-/// More than a deep monitor of a standby and a plain one.
-const NOTICE_LIMIT: Duration = Duration::from_secs(90);
+/// Two plain monitors of a standby, and a slow one that tells.
+const NOTICE_LIMIT: Duration = Duration::from_secs(100);
 /// More than two plain monitors.
 const REMOVAL_LIMIT: Duration = Duration::from_secs(35);
-/// What Pacemaker calls the exit codes 190 and 191.
-const DEGRADED: &str = "OCF_DEGRADED";
-
-/// The monitor that tells, besides the plain ones of the example.
-const ADD_DEEP: &[&str] = &[
-    "pcs",
-    "resource",
-    "op",
-    "add",
-    "pgsql",
-    "monitor",
-    "interval=20s",
-    "timeout=10s",
-    "role=Unpromoted",
-    "OCF_CHECK_LEVEL=10",
-];
-const REMOVE_DEEP: &[&str] = &["pcs", "resource", "op", "remove", "pgsql-monitor-interval-20s"];
 
 pub(super) fn degraded_is_told(lab: &Lab) -> Verdict {
     let (primary, standby) = (lab.primary()?, lab.a_standby()?);
-    lab.change(ADD_DEEP)?;
-    lab.wait_until_idle()?;
     let before = lab.boots();
 
     lab.sql(&standby, "select pg_wal_replay_pause()")?;
-    let is_told = |failure: &String| failure.contains(DEGRADED) && failure.contains(&format!("on {standby}"));
-    lab.wait_until("a paused standby in the list", NOTICE_LIMIT, |state| {
-        state.words.get(&standby).is_some_and(|words| words == "paused") && state.failures.iter().any(is_told)
-    })?;
-
+    wait_until_told(lab, &standby, "paused")?;
     // Maintenance mode cancels all monitors. Those that are listed as failed are not started again after it.
     lab.set_property("maintenance-mode", "true")?;
     lab.wait_until_idle()?;
     lab.set_property("maintenance-mode", "false")?;
     lab.wait_until_idle()?;
-
     lab.sql(&standby, "select pg_wal_replay_resume()")?;
-    lab.wait_until("a standby that streams, and an empty list", REMOVAL_LIMIT, |state| {
-        state.words.get(&standby).is_some_and(|words| words == "streaming") && state.failures.is_empty()
-    })?;
-    lab.change(REMOVE_DEEP)?;
+    wait_until_nothing_is_listed(lab, &standby)?;
+
+    // A standby that cannot reach its primary: both lack something.
+    lab.configure(&standby, &format!("primary_conninfo = 'host={VIP} port=1 application_name={standby}'"))?;
+    wait_until_told(lab, &standby, "not streaming")?;
+    wait_until_told(lab, &primary, "primary, 1 of 2 standbys")?;
+    lab.configure(&standby, "")?;
+    wait_until_nothing_is_listed(lab, &standby)?;
+
     lab.wait_for_full_strength()?;
     lab.assert_primary(&primary)?;
     lab.assert_nobody_fenced(&before)
+}
+
+/// In the node's attribute, and among Pacemaker's failed actions.
+fn wait_until_told(lab: &Lab, node: &str, words: &str) -> Verdict {
+    let says = |state: &State| state.words.get(node).is_some_and(|said| said == words);
+    let is_told = |failure: &String| is_degraded(failure) && failure.contains(&format!("on {node}"));
+    let both = |state: &State| says(state) && state.failures.iter().any(is_told);
+    lab.wait_until(&format!("{node} told as degraded, {words}"), NOTICE_LIMIT, both).map(drop)
+}
+
+fn wait_until_nothing_is_listed(lab: &Lab, standby: &str) -> Verdict {
+    let streams = |state: &State| state.words.get(standby).is_some_and(|said| said == "streaming");
+    let gone = |state: &State| streams(state) && state.failures.is_empty();
+    lab.wait_until("a standby that streams, and an empty list", REMOVAL_LIMIT, gone).map(drop)
 }

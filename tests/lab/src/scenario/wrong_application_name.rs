@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::Verdict;
+use crate::cluster::state::is_degraded;
 use crate::harness::Lab;
 use crate::plan::VIP;
 
@@ -28,7 +29,7 @@ pub(super) fn wrong_application_name(lab: &Lab) -> Verdict {
     lab.watch("servers that are left alone", WATCH, |state| {
         state.promoted == [primary.clone()]
             && state.unpromoted.len() == others
-            && state.failures.iter().all(|failure| failure.contains("OCF_DEGRADED"))
+            && state.failures.iter().all(|failure| is_degraded(failure))
             && state.troubled.is_empty()
     })?;
     let report = client.stop()?;

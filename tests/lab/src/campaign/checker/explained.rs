@@ -13,7 +13,7 @@
 
 use super::case::Case;
 use crate::campaign::fault::Kind;
-use crate::cluster::state::RESOURCE;
+use crate::cluster::state::{RESOURCE, is_degraded};
 
 const MONITOR: &[&str] = &["monitor"];
 const WHILE_IT_STANDS_STILL: &[&str] = &["monitor", "demote", "stop"];
@@ -21,8 +21,6 @@ const WHILE_IT_LOSES_POWER: &[&str] = &["monitor", "notify", "promote", "demote"
 const ANY: &[&str] = &["monitor", "notify", "start", "promote", "demote", "stop"];
 const WHILE_IT_CANNOT_WRITE: &[&str] = &["monitor", "start", "promote"];
 const NOTHING: &[&str] = &[];
-/// What Pacemaker calls the exit codes 190 and 191.
-const DEGRADED: &str = "OCF_DEGRADED";
 /// What `promote` says when another node has more WAL.
 const REFUSAL: &str = "is not the best";
 
@@ -55,7 +53,7 @@ fn explains(kind: Kind) -> &'static [&'static str] {
 /// Whether a fault of the round explains the failed action, as `crm_mon` lists it: `pgsql_monitor_4000 on db1: ...`.
 pub(super) fn is_explained(case: &Case<'_>, failure: &str) -> bool {
     // The agent takes it back when its reason is gone, with a monitor that may not have come yet.
-    if failure.contains(DEGRADED) {
+    if is_degraded(failure) {
         return true;
     }
     let Some((operation, node)) = parse(failure) else {
