@@ -9,6 +9,9 @@ use crate::ocf::{ExitCode, Failure};
 use crate::policy::promote::{Step, next};
 use crate::sys::Pace;
 
+/// What is left for the promotion itself when room was waited for.
+const PROMOTION: Duration = Duration::from_secs(5);
+
 impl Agent {
     pub(super) fn promote(&self) -> Outcome {
         let mut launched: Option<Launched> = None;
@@ -27,6 +30,7 @@ impl Agent {
     }
 
     fn elect_and_promote(&self, session: Option<&Session>) -> Outcome {
+        self.await_room()?;
         if self.in_cluster() {
             self.confirm_election(session)?;
         } else {
@@ -38,6 +42,24 @@ impl Agent {
         self.await_primary(session, ordered)?;
         log::info!("promoted, the server takes writes");
         Ok(ExitCode::Success)
+    }
+
+    /// A server that finds no room for its new timeline ends. After a few of such attempts Pacemaker would give up this node,
+    /// which may be the one that has the most WAL, so room is waited for.
+    fn await_room(&self) -> Result<(), Failure> {
+        let mut pace = Pace::up_to(Duration::from_millis(500));
+        let patience = self.deadline.at_most(self.deadline.remaining().saturating_sub(PROMOTION));
+        let mut told = false;
+        while let Some(lack) = self.instance.lack_of_room_to_promote(self.deadline) {
+            if !pace.step(patience) {
+                return Err(Failure::generic(lack));
+            }
+            if !told {
+                log::warn!("waiting for room: {lack}");
+                told = true;
+            }
+        }
+        Ok(())
     }
 
     /// Looks until the server is out of recovery. An open connection outlives the promotion.

@@ -82,7 +82,9 @@ impl<'a> Hand<'a> {
         }
         let state = self.lab.state()?;
         let is_clean = state.failures.is_empty() && state.troubled.is_empty();
-        match is_clean || self.steps.last().is_some_and(|last| last == CLEANUP) {
+        let cleaned_in_vain = self.steps.last().is_some_and(|last| last == CLEANUP);
+        // A copy is made from a primary.
+        match is_clean || (cleaned_in_vain && state.promoted.len() == 1) {
             true => self.rebuild_stray(),
             false => self.clean_up(),
         }

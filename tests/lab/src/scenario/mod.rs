@@ -119,6 +119,7 @@ pub(crate) const ALL: &[Scenario] = &[
     ),
     scenario("primary_out_of_connections", primary_out_of_connections::primary_out_of_connections),
     scenario("wal_volume_full", wal_volume_full::wal_volume_full),
+    scenario("wal_volume_full_where_most_wal_is", wal_volume_full::wal_volume_full_where_most_wal_is),
     scenario("wrong_application_name", wrong_application_name::wrong_application_name),
     scenario("sigkill_of_the_controller", sigkill_of_the_controller::sigkill_of_the_controller),
     scenario("degraded_is_told", degraded_is_told::degraded_is_told),
