@@ -7,13 +7,13 @@ mod support;
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::Command;
 use std::sync::Arc;
 
 use support::agent::Answer;
 use support::cluster::Cluster;
-use support::node::{Node, own, run};
+use support::node::Node;
 use support::trace::executed_by;
+use support::volume::SmallVolume;
 use support::wait_until;
 
 const ALL: &str = "select coalesce(string_agg(slot_name, ' ' order by slot_name), '') from pg_replication_slots";
@@ -360,40 +360,6 @@ fn a_slip_in_the_parameter_is_told_once_and_changes_nothing() {
     assert_eq!(monitor(&primary, "perhaps").logged("parameter slots is 'perhaps'"), 1);
     assert_eq!(monitor(&primary, "perhaps").logged("parameter slots"), 0);
     assert_eq!(primary.sql(ACTIVE), "pgbaton_srv2 pgbaton_srv3");
-}
-
-/// A small volume for the WAL of one node, reached by a symbolic link.
-struct SmallVolume(PathBuf);
-
-impl SmallVolume {
-    fn under_the_wal_of(node: &Node, size: &str) -> SmallVolume {
-        let (wal, mount) = (node.data.join("pg_wal"), node.data.with_file_name("wal"));
-        fs::create_dir(&mount).unwrap();
-        run(Command::new("mount").args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"]).arg(&mount));
-        let volume = SmallVolume(mount.clone());
-        own(&mount);
-        run(Command::new("chmod").arg("700").arg(&mount));
-        run(Command::new("cp").arg("-a").arg(wal.join(".")).arg(&mount));
-        fs::remove_dir_all(&wal).unwrap();
-        std::os::unix::fs::symlink(&mount, &wal).unwrap();
-        volume
-    }
-
-    /// Leaves so much of it to the WAL.
-    fn fill_up_to(&self, free: &str) {
-        let ballast = self.0.join("ballast");
-        let _ = fs::remove_file(&ballast);
-        let df = run(Command::new("df").args(["--output=avail", "--block-size=1"]).arg(&self.0));
-        let available: u64 = df.lines().last().unwrap().trim().parse().unwrap();
-        let size = available - free.parse::<u64>().unwrap() * (1 << 20);
-        run(Command::new("fallocate").args(["-l", &size.to_string()]).arg(&ballast));
-    }
-}
-
-impl Drop for SmallVolume {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
-    }
 }
 
 #[test]

@@ -14,6 +14,7 @@ pub(crate) mod processes;
 pub(crate) mod rejoin;
 pub(crate) mod trace;
 pub(crate) mod transition;
+pub(crate) mod volume;
 
 use std::time::{Duration, Instant};
 
