@@ -1,15 +1,22 @@
-//! `notify`: the election before a promotion, the checkpoint before a demotion, whom to follow afterwards.
+//! `notify`: the election before a promotion, what eases a demotion, whom to follow afterwards.
 
 use std::time::Duration;
 
 use super::{Agent, Outcome};
 use crate::instance::Session;
 use crate::ocf::{ExitCode, Moment, Operation};
-use crate::sys::Notes;
-use crate::types::{Role, State};
+use crate::sys::{Notes, Pace};
+use crate::types::{NodeName, Role, State};
 
 /// How long a checkpoint before a demotion may take. The server goes on with it afterwards.
 const CHECKPOINT: Duration = Duration::from_secs(30);
+
+/// How long a recovery from the crash of a server process is waited for before a demotion.
+const RECOVERY: Duration = Duration::from_secs(3);
+
+/// How long a successor that does not stream is waited for: more than PostgreSQL's `wal_retrieve_retry_interval` of 5 s, after
+/// which a standby that has lost its connection tries again.
+const RECONNECTION: Duration = Duration::from_secs(7);
 
 impl Agent {
     /// Pacemaker ignores a notification's failure, so there is none: what went wrong is in the log, and
@@ -27,7 +34,7 @@ impl Agent {
                 });
                 self.follow_after_promotion();
             }
-            Some((Moment::Pre, Operation::Demote)) => self.checkpoint_before_demotion(),
+            Some((Moment::Pre, Operation::Demote)) => self.prepare_demotion(),
             // A receiver that was a stranger may be a node now.
             Some((Moment::Post, Operation::Start)) => {
                 self.forget(|notes| {
@@ -74,19 +81,50 @@ impl Agent {
         }
     }
 
-    /// A checkpoint while the primary still serves makes the one of its shutdown short.
-    fn checkpoint_before_demotion(&self) {
-        let own = self.own_name().ok();
-        if !own.is_some_and(|own| self.request.notification.demote.contains(&own)) {
+    /// What is better done while the primary still serves: a checkpoint makes that of its shutdown short, and a clean shutdown
+    /// hands its WAL over to those only who are connected then.
+    fn prepare_demotion(&self) {
+        let Ok(own) = self.own_name() else { return };
+        if !self.request.notification.demote.contains(&own) || self.await_serving().is_none() {
             return;
         }
-        let found = self.instance.observe(self.deadline.at_most(Duration::from_secs(2)));
-        let (State::Running(Role::Primary), Some(session)) = (found.state, found.session) else { return };
-        drop(session);
         let deadline = self.deadline.at_most(CHECKPOINT);
         let session = self.instance.connect(self.instance.pid_file().as_ref(), deadline);
         if let Err(error) = session.and_then(|session| session.checkpoint(deadline)) {
             log::warn!("no checkpoint before the demotion: {error}; the shutdown may take longer");
+        }
+        let successor = self.request.notification.promote.iter().find(|node| **node != own);
+        if let Some((successor, session)) = successor.zip(self.await_serving()) {
+            self.await_connection_of(successor, &session);
+        }
+    }
+
+    /// A primary that recovers from the crash of one of its processes serves again in a moment.
+    fn await_serving(&self) -> Option<Session> {
+        let deadline = self.deadline.at_most(RECOVERY);
+        let mut pace = Pace::up_to(Duration::from_millis(50));
+        loop {
+            let found = self.instance.observe(deadline);
+            match (found.state, found.session) {
+                (State::Running(Role::Primary), Some(session)) => return Some(session),
+                (State::Starting, _) if pace.step(deadline) => {}
+                _ => return None,
+            }
+        }
+    }
+
+    /// Waits until the node that is to be promoted receives WAL, if it did not already.
+    fn await_connection_of(&self, successor: &NodeName, session: &Session) {
+        let deadline = self.deadline.at_most(RECONNECTION);
+        let mut pace = Pace::up_to(Duration::from_millis(100));
+        loop {
+            let problem = match session.sending(deadline) {
+                Ok(sending) if sending.receivers.iter().any(|receiver| receiver.is_fed(successor)) => return,
+                Ok(_) if pace.step(deadline) => continue,
+                Ok(_) => "it does not stream".to_owned(),
+                Err(error) => error.to_string(),
+            };
+            return log::warn!("what {successor} has not received may stay on this node: {problem}");
         }
     }
 }

@@ -4,7 +4,7 @@ use super::session::Row;
 use super::wal::parse_segment_name;
 use super::{Session, SqlError};
 use crate::sys::Deadline;
-use crate::types::{Lsn, Timeline};
+use crate::types::{Lsn, NodeName, Timeline};
 
 const QUERY: &str = "select pg_current_wal_flush_lsn(), application_name, state, flush_lsn, \
      left(pg_walfile_name(pg_current_wal_insert_lsn()), 8), pid \
@@ -33,6 +33,14 @@ pub struct Receiver {
     pub flushed: Option<Lsn>,
     /// The process id of the server process that sends to it; empty when it is not told.
     pub sender: String,
+}
+
+impl Receiver {
+    /// Whether this is that node's instance, and is sent WAL. The state that the agent's role may not see counts as good.
+    #[must_use]
+    pub fn is_fed(&self, node: &NodeName) -> bool {
+        self.name == node.as_str() && matches!(self.state.as_str(), "streaming" | "catchup" | "")
+    }
 }
 
 impl Session {

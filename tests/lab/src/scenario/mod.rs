@@ -90,6 +90,7 @@ pub(crate) const ALL: &[Scenario] = &[
     ),
     scenario("switchover_to_a_lagging_standby", switchover_to_a_lagging_standby::switchover_to_a_lagging_standby),
     scenario("standby_mode_of_the_primarys_node", standby_mode_of_the_primarys_node::standby_mode_of_the_primarys_node),
+    scenario("standby_mode_right_after_a_crash", standby_mode_of_the_primarys_node::standby_mode_right_after_a_crash),
     scenario(
         "power_loss_while_a_standby_is_behind",
         power_loss_while_a_standby_is_behind::power_loss_while_a_standby_is_behind,

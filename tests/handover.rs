@@ -1,0 +1,72 @@
+//! Before a demotion, while the primary still serves: its successor has to be connected, or a clean shutdown hands nothing over.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+
+use support::agent::Call;
+use support::cluster::Cluster;
+use support::node::{Node, Seen};
+use support::processes::signal;
+
+const WARNING: &str = "may stay on this node";
+
+/// The notification that Pacemaker sends before it demotes srv1 to promote another node, or none.
+fn pre_demote(primary: &Node, promote: &str) -> Call {
+    let notify = primary.call("notify").meta("notify_type", "pre").meta("notify_operation", "demote");
+    notify.meta("notify_demote_uname", "srv1").meta("notify_promote_uname", promote)
+}
+
+#[test]
+fn a_successor_that_streams_is_not_waited_for() {
+    let (primary, _standbys) = Cluster::new().replicating("srv1", &["srv2"]);
+    primary.await_streaming("srv2");
+    let begin = Instant::now();
+    assert_eq!(pre_demote(&primary, "srv2").run().expect_code(0).logged(WARNING), 0);
+    assert!(begin.elapsed() < Duration::from_secs(3), "{:?}", begin.elapsed());
+}
+
+#[test]
+fn one_that_comes_back_in_time_streams_when_the_primary_is_demoted() {
+    let (primary, standbys) = Cluster::new().replicating("srv1", &["srv2"]);
+    standbys[0].stop_fast();
+    let notify = pre_demote(&primary, "srv2").spawn();
+    standbys[0].launch();
+    assert_eq!(notify.finish().expect_code(0).logged(WARNING), 0);
+    let fed = "select count(*) from pg_stat_replication where application_name = 'srv2' and state <> 'startup'";
+    assert_eq!(primary.sql(fed), "1");
+}
+
+#[test]
+fn the_primary_may_be_recovering_from_the_crash_of_a_process() {
+    let (primary, _standbys) = Cluster::new().replicating("srv1", &["srv2"]);
+    primary.await_streaming("srv2");
+    let checkpointer = primary.sql("select pid from pg_stat_activity where backend_type = 'checkpointer'");
+    signal(checkpointer.parse().unwrap(), Signal::SIGKILL);
+    assert_eq!(pre_demote(&primary, "srv2").run().expect_code(0).logged(WARNING), 0);
+    assert_eq!((primary.seen(), primary.sql("select count(*) from pg_stat_replication")), (Seen::Primary, "1".into()));
+}
+
+#[test]
+fn one_that_stays_away_is_told_and_delays_the_demotion_in_bounds_only() {
+    let (primary, standbys) = Cluster::new().replicating("srv1", &["srv2"]);
+    standbys[0].stop_fast();
+    let begin = Instant::now();
+    assert_eq!(pre_demote(&primary, "srv2").timeout(60_000).run().expect_code(0).logged(WARNING), 1);
+    assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", begin.elapsed());
+}
+
+#[test]
+fn nobody_is_waited_for_when_nobody_is_to_be_promoted() {
+    let (primary, standbys) = Cluster::new().replicating("srv1", &["srv2"]);
+    standbys[0].stop_fast();
+    for promote in [" ", "srv1"] {
+        let begin = Instant::now();
+        assert_eq!(pre_demote(&primary, promote).run().expect_code(0).logged(WARNING), 0);
+        assert!(begin.elapsed() < Duration::from_secs(3), "{:?}", begin.elapsed());
+    }
+}
