@@ -29,8 +29,18 @@ const MOVE_BACK: &str = "set -e; cd \"$1\"
     mv pg_wal.back pg_wal";
 
 impl Lab {
+    /// Puts the WAL of a standby on a small volume and makes it the primary. Gives back its name.
+    pub(crate) fn make_primary_with_a_small_wal_volume(&self) -> Result<String> {
+        let node = self.a_standby()?;
+        self.give_wal_a_small_volume(&node)?;
+        self.wait_for_full_strength()?;
+        self.switch_over_to(&node)?;
+        self.wait_for_full_strength()?;
+        Ok(node)
+    }
+
     /// Puts the WAL of a standby on a small volume. The cluster stops its instance meanwhile.
-    pub(crate) fn give_wal_a_small_volume(&self, standby: &str) -> Result<()> {
+    fn give_wal_a_small_volume(&self, standby: &str) -> Result<()> {
         self.while_stopped(standby, |lab| lab.in_data_directory(standby, MOVE_OUT))
     }
 

@@ -17,7 +17,7 @@ const WATCH: Duration = Duration::from_secs(15);
 
 /// Another node has room. What nobody has confirmed may be on the full one only: then that one is promoted when it has room.
 pub(super) fn wal_volume_full(lab: &Lab) -> Verdict {
-    let old = primary_with_a_small_volume(lab)?;
+    let old = lab.make_primary_with_a_small_wal_volume()?;
     lab.use_synchronous_commit()?;
     let before = lab.boots();
     let client = lab.writing_client()?;
@@ -36,7 +36,7 @@ pub(super) fn wal_volume_full(lab: &Lab) -> Verdict {
 
 /// Nobody has received what the full node wrote last: it is waited for.
 pub(super) fn wal_volume_full_where_most_wal_is(lab: &Lab) -> Verdict {
-    let old = primary_with_a_small_volume(lab)?;
+    let old = lab.make_primary_with_a_small_wal_volume()?;
     let before = lab.boots();
     let client = lab.writing_client()?;
     client.wait_for_rows(50)?;
@@ -53,15 +53,6 @@ pub(super) fn wal_volume_full_where_most_wal_is(lab: &Lab) -> Verdict {
     lab.wait_for_primary_on(&old)?;
     lab.assert_nobody_fenced(&before)?;
     recover(lab, client)
-}
-
-fn primary_with_a_small_volume(lab: &Lab) -> Result<String> {
-    let node = lab.a_standby()?;
-    lab.give_wal_a_small_volume(&node)?;
-    lab.wait_for_full_strength()?;
-    lab.switch_over_to(&node)?;
-    lab.wait_for_full_strength()?;
-    Ok(node)
 }
 
 fn fill_until_panic(lab: &Lab, node: &str) -> Verdict {

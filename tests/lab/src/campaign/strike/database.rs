@@ -30,16 +30,6 @@ pub(super) fn cannot_have_small_volume(faults: &[Fault]) -> Option<String> {
     Some(format!("the small volume for WAL would not survive {:?}", fault.kind))
 }
 
-/// Puts the WAL of a standby on a small volume and makes it the primary. Gives back its name.
-pub(super) fn put_wal_on_small_volume(lab: &Lab) -> Result<String> {
-    let node = lab.a_standby()?;
-    lab.give_wal_a_small_volume(&node)?;
-    lab.wait_for_full_strength()?;
-    lab.switch_over_to(&node)?;
-    lab.wait_for_full_strength()?;
-    Ok(node)
-}
-
 /// By itself, or by the fencing that follows.
 fn takes_power(kind: Kind) -> bool {
     let lost = [Kind::PowerLossOne, Kind::PowerLossTwo, Kind::PowerLossAll, Kind::Freeze, Kind::KillController];

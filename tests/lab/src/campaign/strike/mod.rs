@@ -149,7 +149,7 @@ fn make(scene: &Scene<'_>) -> Result<Made> {
 pub(super) fn prepare(lab: &Lab, faults: &[Fault]) -> Result<Option<String>> {
     let needs_volume = faults.iter().any(|fault| fault.kind == Kind::WalVolumeFull);
     match needs_volume && database::cannot_have_small_volume(faults).is_none() {
-        true => database::put_wal_on_small_volume(lab).map(Some),
+        true => lab.make_primary_with_a_small_wal_volume().map(Some),
         false => Ok(None),
     }
 }
