@@ -4,7 +4,7 @@
 //! | agent | what it demands |
 //! |---|---|
 //! | pgbaton | nothing |
-//! | pgsqlms | a fenced primary is rebuilt before its cluster services are started |
+//! | pgsqlms | a fenced primary is rebuilt before its cluster services are started; an instance that ended in its recovery, for whose end the agent waits, is started and stopped by hand |
 //! | pgsql | a fresh base backup after a crash; `PGSQL.lock` removed before the old primary can start |
 //! | pgsqlms, pgsql | what has failed too often is cleaned up |
 
@@ -25,6 +25,12 @@ const LOCK_OF_SHELL_AGENT: &str = "/var/lib/postgresql/agent/PGSQL.lock";
 /// What the unit files start. Their output would keep the caller waiting.
 const START_SERVICES: &str = "corosync && until corosync-cmapctl totem.cluster_name >/dev/null 2>&1; do sleep 0.1; done
     PCMK_logfile=/var/log/pacemaker/pacemaker.log setsid pacemakerd </dev/null >/dev/null 2>&1 &";
+
+/// Says by its exit code whether there was something to do.
+const RECOVER: &str = "! pgrep -u postgres -x postgres >/dev/null &&
+    LC_ALL=C \"$1/pg_controldata\" \"$2\" | grep --quiet --extended-regexp 'state: +in (crash|archive) recovery' &&
+    runuser -u postgres -- \"$1/pg_ctl\" -D \"$2\" -w start </dev/null >/dev/null 2>&1 &&
+    runuser -u postgres -- \"$1/pg_ctl\" -D \"$2\" -w -m fast stop";
 
 const CLEANUP: &str = "resource cleaned up";
 
@@ -83,6 +89,12 @@ impl<'a> Hand<'a> {
         let state = self.lab.state()?;
         let is_clean = state.failures.is_empty() && state.troubled.is_empty();
         let cleaned_in_vain = self.steps.last().is_some_and(|last| last == CLEANUP);
+        if cleaned_in_vain && state.promoted.is_empty() {
+            let recovered = self.recover_instances()?;
+            if !recovered.is_empty() {
+                return Ok(recovered);
+            }
+        }
         // A copy is made from a primary.
         match is_clean || (cleaned_in_vain && state.promoted.len() == 1) {
             true => self.rebuild_stray(),
@@ -128,6 +140,19 @@ impl<'a> Hand<'a> {
         }
         if !steps.is_empty() {
             steps.extend(self.clean_up()?);
+        }
+        Ok(steps)
+    }
+
+    fn recover_instances(&self) -> Result<Vec<String>> {
+        let plan = &self.lab.plan;
+        let (bindir, pgdata) = (plan.bindir().display().to_string(), plan.pgdata().display().to_string());
+        let mut steps = Vec::new();
+        for node in self.lab.nodes().into_iter().filter(|node| is_reachable(node)) {
+            let recover = ["bash", "-c", RECOVER, "recover", &bindir, &pgdata];
+            if self.lab.try_run(&node, &recover, START_LIMIT)?.code == 0 {
+                steps.push(format!("{node}: instance started and stopped by hand"));
+            }
         }
         Ok(steps)
     }

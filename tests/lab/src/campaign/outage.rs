@@ -3,8 +3,9 @@
 use super::record::{Campaign, Micros, Outcome, Round, Write};
 
 /// The longest time between two acknowledgements of the clients that write to the virtual address, in milliseconds, of which
-/// the second came after the round's first strike. When none came again, it counts to their last attempt. `None` when there
-/// was no such client, or no strike.
+/// the second came after the round's first strike. When none came again, it counts to their last attempt, and to the end of a
+/// round that did not heal: who cannot connect does not get so far as to an attempt. `None` when there was no such client, or
+/// no strike.
 pub(crate) fn outage_ms(campaign: &Campaign, round: &Round) -> Option<u64> {
     let struck = round.strikes.iter().map(|strike| strike.began).min()?;
     let to_address: Vec<&Write> = round.writes.iter().filter(|write| !campaign.nodes.contains(&write.target)).collect();
@@ -12,6 +13,9 @@ pub(crate) fn outage_ms(campaign: &Campaign, round: &Round) -> Option<u64> {
     let mut moments: Vec<Micros> = to_address.iter().filter_map(|write| acknowledged(write)).collect();
     // A client that is refused to the end has no acknowledgement that ends its outage.
     moments.extend([round.began.min(struck), last]);
+    if round.aftermath.healed_after.is_none() {
+        moments.push(round.ended.max(last));
+    }
     moments.sort_unstable();
     let gaps = moments.windows(2).filter(|pair| pair[1] >= struck).map(|pair| pair[1] - pair[0]);
     gaps.max().map(|longest| longest / 1_000)
@@ -72,6 +76,15 @@ mod tests {
         let at = settled(last) + 60_000_000;
         last.outcome = Outcome::Unknown { at, reason: "no answer in time".to_owned() };
         assert_eq!(outage(&case), Some(60_010));
+    }
+
+    #[test]
+    fn an_outage_lasts_to_the_end_of_a_round_that_does_not_heal() {
+        let mut case = quiet();
+        let round = &mut case.0.rounds[0];
+        let last = round.writes.iter().map(settled).max().unwrap();
+        (round.ended, round.aftermath.healed_after) = (last + 300_000_000, None);
+        assert_eq!(outage(&case), Some(300_000));
     }
 
     #[test]
