@@ -85,16 +85,16 @@ impl Agent {
     /// hands its WAL over to those only who are connected then.
     fn prepare_demotion(&self) {
         let Ok(own) = self.own_name() else { return };
-        if !self.request.notification.demote.contains(&own) || self.await_serving().is_none() {
+        if !self.request.notification.demote.contains(&own) {
             return;
         }
+        let Some(session) = self.await_serving() else { return };
         let deadline = self.deadline.at_most(CHECKPOINT);
-        let session = self.instance.connect(self.instance.pid_file().as_ref(), deadline);
-        if let Err(error) = session.and_then(|session| session.checkpoint(deadline)) {
+        let checkpointing = self.instance.connect(self.instance.pid_file().as_ref(), deadline);
+        if let Err(error) = checkpointing.and_then(|session| session.checkpoint(deadline)) {
             log::warn!("no checkpoint before the demotion: {error}; the shutdown may take longer");
         }
-        let successor = self.request.notification.promote.iter().find(|node| **node != own);
-        if let Some((successor, session)) = successor.zip(self.await_serving()) {
+        if let Some(successor) = self.request.notification.promote.iter().find(|node| **node != own) {
             self.await_connection_of(successor, &session);
         }
     }
