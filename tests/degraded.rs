@@ -107,6 +107,18 @@ fn the_first_answer_of_a_deep_monitor_is_a_plain_one() {
     monitor(&standby).run().expect_code(190);
 }
 
+/// Its own monitors go on.
+#[test]
+fn a_standby_tells_as_soon_after_a_promotion_elsewhere() {
+    let (_cluster, _primary, standby) = replicating();
+    monitor(&standby).run().expect_code(0);
+    let promoted = standby.call("notify").meta("notify_type", "post").meta("notify_operation", "promote");
+    promoted.meta("notify_promote_uname", "srv1").run().expect_code(0);
+    pause(&standby);
+    monitor(&standby).variable("OCF_CHECK_LEVEL", "0").run().expect_code(0);
+    monitor(&standby).run().expect_code(190);
+}
+
 #[test]
 fn what_passes_by_is_not_told() {
     let (_cluster, _primary, standby) = replicating();

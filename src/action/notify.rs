@@ -29,7 +29,6 @@ impl Agent {
                     notes.undecided_since_ms = None;
                     notes.picked = None;
                     notes.candidate = false;
-                    notes.deep_interval_ms = None;
                     notes.slots.forget_the_cluster();
                 });
                 self.follow_after_promotion();
@@ -94,9 +93,16 @@ impl Agent {
         if let Err(error) = checkpointing.and_then(|session| session.checkpoint(deadline)) {
             log::warn!("no checkpoint before the demotion: {error}; the shutdown may take longer");
         }
-        if let Some(successor) = self.request.notification.promote.iter().find(|node| **node != own) {
+        let successor = self.request.notification.promote.iter().find(|node| **node != own);
+        if let Some(successor) = successor.filter(|_| self.has_been_in_service()) {
             self.await_connection_of(successor, &session);
         }
+    }
+
+    /// Whether this primary's own monitor has looked after it since its promotion. After a promotion that failed Pacemaker
+    /// demotes an instance to which the address never moved, and to which nobody can connect.
+    fn has_been_in_service(&self) -> bool {
+        Notes::load(&self.notes_path()).published_timeline.is_some()
     }
 
     /// A primary that recovers from the crash of one of its processes serves again in a moment.

@@ -391,14 +391,15 @@ pub(crate) fn is_reachable(node: &str) -> bool {
 
 pub(super) fn brief(state: &State) -> String {
     format!(
-        "online {:?}, in standby mode {:?}, promoted {:?}, unpromoted {:?}, address {:?}, scores {:?}, failures {:?}, \
-         troubled {:?}, moves {:?}",
+        "online {:?}, in standby mode {:?}, promoted {:?}, unpromoted {:?}, address {:?}, scores {:?}, \
+         says {:?}, failures {:?}, troubled {:?}, moves {:?}",
         state.online,
         state.standby_mode,
         state.promoted,
         state.unpromoted,
         state.address,
         state.scores,
+        state.words,
         state.failures,
         state.troubled,
         state.bans
