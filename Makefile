@@ -7,6 +7,7 @@
 #   make demo             a switchover and a failover of a real cluster under a writing client
 #   make lab              the same cluster, left up to play with
 #   make lab-scenarios    every scenario of tests/lab
+#   make lab-faults       20 random faults of a fixed seed: a short campaign
 #   make campaign         random faults with clients and a checker: SEED, FAULTS or MINUTES, AGENT, NODES
 #   make bench            this agent beside two others, in the same cluster (half an hour)
 #   make lab-down         removes every trace of the lab, except the cached root image
@@ -51,7 +52,7 @@ lab-stage: build
 	@$(MAKE) --no-print-directory install DESTDIR=$(STAGE) PREFIX=/usr
 
 .PHONY: test lint
-test: test-agent lab-scenarios
+test: test-agent lab-scenarios lab-faults
 
 lint: has-cargo
 	$(CARGO) fmt --all --check
@@ -68,7 +69,6 @@ lab-down: lab-build
 demo: lab-deps lab-build lab-stage
 	@status=0; $(LAB) demo --install $(STAGE) $(LAB_OPTIONS) || status=$$?; $(LAB) down; exit $$status
 
-# SCENARIOS="cold_start ..." runs these only; `$(LAB) scenario --list` names them.
 bench: lab-deps lab-build lab-stage
 	$(LAB) bench --install $(STAGE)
 
@@ -83,8 +83,14 @@ CAMPAIGN_OPTIONS = --agent $(AGENT) --nodes $(NODES) $(if $(SEED),--seed $(SEED)
 campaign: lab-deps lab-build lab-stage
 	@status=0; $(LAB) campaign --install $(STAGE) $(CAMPAIGN_OPTIONS) || status=$$?; $(LAB) down; exit $$status
 
+# SCENARIOS="cold_start ..." runs these only; `$(LAB) scenario --list` names them.
 lab-scenarios: lab-deps lab-build lab-stage
 	@status=0; $(LAB) scenario --install $(STAGE) $(LAB_OPTIONS) $(SCENARIOS) || status=$$?; $(LAB) down; exit $$status
+
+# A short campaign of a seed that draws nearly every kind of fault. Results and evidence: target/lab/campaign/pgbaton-12
+.PHONY: lab-faults
+lab-faults:
+	@$(MAKE) --no-print-directory campaign AGENT=pgbaton NODES=3 SEED=12 FAULTS=20 MINUTES= SYNCHRONOUS=
 
 .PHONY: has-cargo
 has-cargo:

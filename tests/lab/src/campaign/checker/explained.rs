@@ -9,6 +9,7 @@
 //! | a stopped or frozen process, a cut | a failed monitor, demote or stop: they cannot but time out |
 //! | the agent killed | the action in which it was |
 //! | power loss, by fault or by fencing | what was going on; but no start: that comes after the power |
+//! | any that has a node promoted | `pgsqlms` only: a promotion refused for a better candidate; it fails so to have Pacemaker choose again |
 //! | anything else | nothing: the agent has to bear it |
 
 use super::case::Case;
@@ -23,6 +24,8 @@ const WHILE_IT_CANNOT_WRITE: &[&str] = &["monitor", "start", "promote"];
 const NOTHING: &[&str] = &[];
 /// What `promote` says when another node has more WAL.
 const REFUSAL: &str = "is not the best";
+/// What the Perl agent says then. It has no other way to correct an election, and cleans up nothing afterwards.
+const REFUSAL_OF_PGSQLMS: &str = "is the best candidate to promote, aborting";
 
 fn explains(kind: Kind) -> &'static [&'static str] {
     match kind {
@@ -63,7 +66,9 @@ pub(super) fn is_explained(case: &Case<'_>, failure: &str) -> bool {
     let made = case.round.strikes.iter().filter(|strike| strike.failed.is_none());
     let is_full = made.clone().any(|strike| strike.kind == Kind::WalVolumeFull);
     let mut hits = made.filter(|strike| strike.nodes.iter().any(|hit| hit == node));
-    (is_full && operation == "promote" && failure.contains(REFUSAL))
+    let is_refused = |words: &str| operation == "promote" && failure.contains(words);
+    is_refused(REFUSAL_OF_PGSQLMS)
+        || (is_full && is_refused(REFUSAL))
         || (has_lost_power && WHILE_IT_LOSES_POWER.contains(&operation))
         || hits.any(|strike| explains(strike.kind).contains(&operation))
 }
