@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::record::finish_withdrawing;
 use super::start::Check;
 use super::stop::finish_leaving;
 use super::{Agent, Outcome};
@@ -57,11 +58,13 @@ impl Agent {
         if ending == Ending::Forced {
             log::warn!("this demotion is no clean hand-over; the election will see to it that nothing is lost");
         }
+        // What the cluster's tools do while the server starts costs an outage no time.
         let left = self.leave_position(ending);
-        self.withdraw();
-        self.become_standby(Check::Nothing)?;
+        let published = self.begin_withdrawing();
+        let started = self.become_standby(Check::Nothing);
         finish_leaving(left);
+        finish_withdrawing(published);
         self.finish_withdrawing_hold(withdrawing);
-        Ok(ExitCode::Success)
+        started.map(|()| ExitCode::Success)
     }
 }

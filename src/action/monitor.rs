@@ -46,6 +46,9 @@ impl Agent {
             self.show_again();
             return healthy(role);
         }
+        if self.begins_deep_monitor() {
+            return healthy(role);
+        }
         if role == Role::Standby {
             self.stand_again();
         }

@@ -6,7 +6,7 @@ use super::Agent;
 use crate::cluster::{ClusterError, Record};
 use crate::instance::{Sending, Session};
 use crate::ocf::Failure;
-use crate::sys::{Deadline, Notes};
+use crate::sys::{Deadline, Notes, Running};
 use crate::types::{NodeName, Timeline};
 
 impl Agent {
@@ -44,21 +44,20 @@ impl Agent {
 
     /// Withdraws what this node has published as a primary.
     pub(super) fn withdraw(&self) {
+        finish_withdrawing(self.begin_withdrawing());
+    }
+
+    /// Starts withdrawing it, for a caller that has something else to do meanwhile.
+    pub(super) fn begin_withdrawing(&self) -> Vec<Running> {
         if !self.in_cluster() {
-            return;
+            return Vec::new();
         }
         let path = self.notes_path();
         let before = Notes::load(&path);
-        let shortly = Deadline::after(Duration::from_secs(1));
         let started = [
             before.published_timeline.and_then(|_| self.cluster.begin_publishing_primary(None).ok()),
             before.published_oldest.as_ref().and_then(|_| self.cluster.begin_publishing_oldest(None).ok()),
         ];
-        for running in started.into_iter().flatten() {
-            if let Err(error) = running.finish(shortly) {
-                log::warn!("cannot withdraw what this node has published as a primary: {error}");
-            }
-        }
         Notes {
             published_timeline: None,
             published_oldest: None,
@@ -67,6 +66,7 @@ impl Agent {
             ..before.clone()
         }
         .save(&path, &before);
+        started.into_iter().flatten().collect()
     }
 
     /// While a member of the cluster is not connected, it may want to know how far this primary's WAL goes
@@ -106,8 +106,8 @@ impl Agent {
     ///
     /// PostgreSQL takes the number after the last one that it knows of. A primary that was lost before anybody received
     /// its timeline may have used that number: the two would then look like one. So each promotion reserves its number
-    /// on all nodes that vote, and one that finds numbers reserved has PostgreSQL skip them: a history file is enough
-    /// (`findNewestTimeLine` in timeline.c).
+    /// on all other nodes that vote (this one's own data will have it), and one that finds numbers reserved has PostgreSQL
+    /// skip them: a history file is enough (`findNewestTimeLine` in timeline.c).
     pub(super) fn reserve_timeline(
         &self,
         own: Timeline,
@@ -116,12 +116,24 @@ impl Agent {
     ) -> Result<(), Failure> {
         let used = used.unwrap_or(own).max(own);
         let next = Timeline(used.0.saturating_add(1));
-        self.cluster.reserve(next, voters, self.deadline).map_err(|e| Failure::generic(e.to_string()))?;
+        let this = self.own_name()?;
+        let others: Vec<_> = voters.iter().filter(|node| **node != this).cloned().collect();
+        self.cluster.reserve(next, &others, self.deadline).map_err(|e| Failure::generic(e.to_string()))?;
         let skipped: Vec<Timeline> = (own.0 + 1..=used.0).map(Timeline).collect();
         if !skipped.is_empty() {
             log::info!("timeline {used} was used by a primary that this instance knows nothing of; skipping to {next}");
         }
         let planted = self.instance.plant_histories(&skipped, self.deadline);
         planted.map_err(|e| Failure::generic(format!("cannot skip the numbers of used timelines: {e}")))
+    }
+}
+
+/// Waits shortly until it is withdrawn; that it is not is a warning.
+pub(super) fn finish_withdrawing(started: Vec<Running>) {
+    let shortly = Deadline::after(Duration::from_secs(1));
+    for running in started {
+        if let Err(error) = running.finish(shortly) {
+            log::warn!("cannot withdraw what this node has published as a primary: {error}");
+        }
     }
 }

@@ -25,8 +25,25 @@ const CALL: Duration = Duration::from_secs(2);
 const BETWEEN_REMOVALS_MS: u64 = 60_000;
 
 impl Agent {
+    /// Whether this is a deep monitor's first answer since the instance has its role. It has to be a plain one, since Pacemaker
+    /// shows it as pending otherwise, and a quick one: it comes at the moment in which the address moves, beside the plain
+    /// monitor, which looks after everything.
+    pub(super) fn begins_deep_monitor(&self) -> bool {
+        let interval = Some(self.request.meta.interval_ms);
+        let path = self.notes_path();
+        let before = Notes::load(&path);
+        let begins = self.request.meta.deep && before.deep_interval_ms != interval;
+        if begins {
+            Notes { deep_interval_ms: interval, degraded_withdrawn: false, ..before.clone() }.save(&path, &before);
+        }
+        begins
+    }
+
     /// Shows what the instance is doing, and answers the monitor.
     pub(super) fn tell(&self, condition: &Condition) -> ExitCode {
+        if self.begins_deep_monitor() {
+            return healthy(condition.role);
+        }
         let path = self.notes_path();
         let before = Notes::load(&path);
         let mut notes = before.clone();
@@ -58,9 +75,6 @@ impl Agent {
     fn tell_if_degraded(&self, condition: &Condition, notes: &mut Notes) -> Option<ExitCode> {
         let deep = self.request.meta.deep;
         let withdrawn = deep && std::mem::take(&mut notes.degraded_withdrawn);
-        // The first answer of a monitor has to be a plain one: Pacemaker shows it as pending otherwise.
-        let is_first = deep
-            && notes.deep_interval_ms.replace(self.request.meta.interval_ms) != Some(self.request.meta.interval_ms);
         let reason = condition.degraded.clone().filter(|_| self.tells_degraded());
         let lasts = reason.is_some() && notes.degraded_seen == reason;
         notes.degraded_seen.clone_from(&reason);
@@ -68,7 +82,7 @@ impl Agent {
             notes.degraded_withdrawn |= notes.degraded_told.take().is_some() && !deep;
             self.unlist_degraded(notes);
         }
-        let reason = reason.filter(|_| lasts && deep && !withdrawn && !is_first)?;
+        let reason = reason.filter(|_| lasts && deep && !withdrawn)?;
         if notes.degraded_told.as_ref() != Some(&reason) {
             log::warn!("degraded: {reason}");
         }

@@ -136,7 +136,7 @@ impl Cluster {
     /// Puts the number on these nodes, all at the same time. It is enough that one of them keeps it.
     ///
     /// # Errors
-    /// When it is on none of them.
+    /// When there are some and it is on none of them.
     pub fn reserve(&self, timeline: Timeline, nodes: &[NodeName], deadline: Deadline) -> Result<(), ClusterError> {
         let results = self.write_private(&self.reserved_name(), Some(&timeline.to_string()), nodes, deadline);
         if results.iter().any(Result::is_ok) { Ok(()) } else { results.into_iter().collect() }

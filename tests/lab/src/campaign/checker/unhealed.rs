@@ -83,7 +83,8 @@ mod tests {
 
     #[test]
     fn a_refused_promotion_is_explained_where_it_is_how_the_agent_elects() {
-        let case = |said: &str| failover(Kind::PowerLossOne).failure(&format!("pgsql_promote_0 on db2: error '{said}'"));
+        let case =
+            |said: &str| failover(Kind::PowerLossOne).failure(&format!("pgsql_promote_0 on db2: error '{said}'"));
         assert_eq!(count(&case("db3 is the best candidate to promote, aborting current promotion")), 0);
         assert_eq!(count(&case("this node is not the best: db3 has more WAL")), 1);
     }
