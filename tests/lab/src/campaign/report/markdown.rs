@@ -93,7 +93,8 @@ fn findings(summary: &Summary) -> String {
 
 /// Several agents, a column each.
 pub(super) fn compare(summaries: &[Summary]) -> String {
-    let agents: Vec<String> = summaries.iter().map(|summary| escaped(&summary.agent)).collect();
+    let head = |summary: &Summary| format!("{}, {} nodes", escaped(&summary.agent), summary.nodes);
+    let agents: Vec<String> = summaries.iter().map(head).collect();
     let lines: Vec<BTreeMap<Kind, Line>> = summaries.iter().map(Summary::lines).collect();
     let kinds: BTreeSet<Kind> = lines.iter().flat_map(BTreeMap::keys).copied().collect();
     let mut text = format!("| fault | {} |\n|---|{}\n", agents.join(" | "), "---|".repeat(agents.len()));
@@ -195,7 +196,7 @@ Findings: 2
 - seed 7, round 4, unhealed: no full strength in time: db3 is \<gone\>
 ";
 
-    const COMPARISON: &str = r"| fault | pgbaton | pg\|sql |
+    const COMPARISON: &str = r"| fault | pgbaton, 3 nodes | pg\|sql, 3 nodes |
 |---|---|---|
 | power loss of a node | 1.91 / 1.91 (2); rows lost: 1; manual steps: 1 | – |
 | freeze of a node | 1.91 / 1.91 (1); rows lost: 1; manual steps: 1 | – |

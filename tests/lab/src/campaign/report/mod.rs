@@ -235,7 +235,7 @@ pub(super) mod tests {
         let summary = small("pgbaton");
         assert!(summary.markdown().starts_with("**pgbaton**"));
         assert!(summary.svg().starts_with("<svg "));
-        assert!(compare(&[summary.clone(), summary]).starts_with("| fault | pgbaton | pgbaton |"));
+        assert!(compare(&[summary.clone(), summary]).starts_with("| fault | pgbaton, 3 nodes | pgbaton, 3 nodes |"));
     }
 
     #[test]
