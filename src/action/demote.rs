@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use super::record::finish_withdrawing;
 use super::start::Check;
 use super::stop::finish_leaving;
 use super::{Agent, Outcome};
@@ -63,7 +62,7 @@ impl Agent {
         let published = self.begin_withdrawing();
         let started = self.become_standby(Check::Nothing);
         finish_leaving(left);
-        finish_withdrawing(published);
+        self.finish_withdrawing(published);
         self.finish_withdrawing_hold(withdrawing);
         started.map(|()| ExitCode::Success)
     }

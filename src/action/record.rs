@@ -44,7 +44,7 @@ impl Agent {
 
     /// Withdraws what this node has published as a primary.
     pub(super) fn withdraw(&self) {
-        finish_withdrawing(self.begin_withdrawing());
+        self.finish_withdrawing(self.begin_withdrawing());
     }
 
     /// Starts withdrawing it, for a caller that has something else to do meanwhile.
@@ -52,21 +52,27 @@ impl Agent {
         if !self.in_cluster() {
             return Vec::new();
         }
-        let path = self.notes_path();
-        let before = Notes::load(&path);
+        let notes = Notes::load(&self.notes_path());
         let started = [
-            before.published_timeline.and_then(|_| self.cluster.begin_publishing_primary(None).ok()),
-            before.published_oldest.as_ref().and_then(|_| self.cluster.begin_publishing_oldest(None).ok()),
+            notes.published_timeline.and_then(|_| self.cluster.begin_publishing_primary(None).ok()),
+            notes.published_oldest.and_then(|_| self.cluster.begin_publishing_oldest(None).ok()),
         ];
-        Notes {
-            published_timeline: None,
-            published_oldest: None,
-            scores: None,
-            deep_interval_ms: None,
-            ..before.clone()
-        }
-        .save(&path, &before);
         started.into_iter().flatten().collect()
+    }
+
+    /// Waits shortly until it is withdrawn; that it is not is a warning. An action that is killed before leaves its notes to the
+    /// next one.
+    pub(super) fn finish_withdrawing(&self, started: Vec<Running>) {
+        let shortly = Deadline::after(Duration::from_secs(1));
+        for running in started {
+            if let Err(error) = running.finish(shortly) {
+                log::warn!("cannot withdraw what this node has published as a primary: {error}");
+            }
+        }
+        self.forget(|notes| {
+            (notes.published_timeline, notes.published_oldest) = (None, None);
+            (notes.scores, notes.deep_interval_ms) = (None, None);
+        });
     }
 
     /// While a member of the cluster is not connected, it may want to know how far this primary's WAL goes
@@ -125,15 +131,5 @@ impl Agent {
         }
         let planted = self.instance.plant_histories(&skipped, self.deadline);
         planted.map_err(|e| Failure::generic(format!("cannot skip the numbers of used timelines: {e}")))
-    }
-}
-
-/// Waits shortly until it is withdrawn; that it is not is a warning.
-pub(super) fn finish_withdrawing(started: Vec<Running>) {
-    let shortly = Deadline::after(Duration::from_secs(1));
-    for running in started {
-        if let Err(error) = running.finish(shortly) {
-            log::warn!("cannot withdraw what this node has published as a primary: {error}");
-        }
     }
 }
