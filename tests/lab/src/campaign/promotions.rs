@@ -8,6 +8,9 @@ use super::record::{Lsn, Micros, Outcome, Promotion, Read, Sight, Write};
 use crate::harness::Lab;
 use crate::paths;
 
+/// What the agent writes into the history of a timeline that it only knows to be used.
+const PLANTED: &str = "number kept free by pgbaton";
+
 /// A primary that somebody saw.
 #[derive(Debug, Clone)]
 struct Seen {
@@ -61,18 +64,25 @@ fn histories_on(node: &str) -> Vec<u32> {
     names.filter_map(|name| u32::from_str_radix(name.strip_suffix(".history")?, 16).ok()).collect()
 }
 
-/// Who has the history of that timeline, what was before it, and where that ends. A history may be gone with its node's data
-/// directory.
+/// Who has the history of that timeline, what was before it, and where that ends. Its node may have been rewound since, and have
+/// it kept aside.
 fn origin(lab: &Lab, timeline: u32) -> Option<(String, u32, Lsn)> {
-    lab.nodes().into_iter().find_map(|node| {
-        let path = paths::data(&node).join("pg_wal").join(format!("{timeline:08X}.history"));
+    let nodes = lab.nodes();
+    let data = nodes.iter().map(|node| (node.clone(), paths::data(node)));
+    let kept = nodes.iter().flat_map(|node| lab.kept_on(node).unwrap_or_default());
+    let kept = kept.map(|kept| (kept.node().to_owned(), kept.path()));
+    data.chain(kept).find_map(|(node, dir)| {
+        let path = dir.join("pg_wal").join(format!("{timeline:08X}.history"));
         let (parent, fork) = last_switch(&fs::read_to_string(path).ok()?)?;
         Some((node, parent, fork))
     })
 }
 
-/// The last line of a history: `2<tab>0/5328410<tab>no recovery target specified`.
+/// The last line of a history: `2<tab>0/5328410<tab>no recovery target specified`. None of one that only keeps a number free.
 fn last_switch(text: &str) -> Option<(u32, Lsn)> {
+    if text.contains(PLANTED) {
+        return None;
+    }
     let switch = |line: &str| {
         let mut fields = line.split_whitespace();
         Some((fields.next()?.parse().ok()?, position(fields.next()?)?))
@@ -89,6 +99,7 @@ mod tests {
         let text = "1\t0/5328410\tno recovery target specified\n\n2\t0/6000028\tno recovery target specified\n";
         assert_eq!(last_switch(text), Some((2, 0x600_0028)));
         assert_eq!(last_switch(""), None);
+        assert_eq!(last_switch("1\t0/1\tnumber kept free by pgbaton\n"), None);
     }
 
     #[test]

@@ -73,7 +73,7 @@ impl Kept {
     }
 
     /// As the machine sees it.
-    fn path(&self) -> PathBuf {
+    pub(crate) fn path(&self) -> PathBuf {
         paths::volume(&self.node).join(&self.name)
     }
 

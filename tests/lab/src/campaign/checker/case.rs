@@ -74,6 +74,19 @@ impl<'a> Case<'a> {
         lineage
     }
 
+    /// Timelines of the round, and where the survivor's history left them: those that it went on from, and those that were
+    /// begun beside its own and given up.
+    pub(super) fn departures(&self) -> Vec<(u32, Lsn)> {
+        let lineage = self.lineage();
+        let promotions = self.round.promotions.iter();
+        let given_up = promotions.filter(|promotion| lineage.iter().all(|own| own.timeline != promotion.timeline));
+        let beside = given_up.filter_map(|other| {
+            let own = lineage.iter().find(|own| own.parent == other.parent)?;
+            Some((other.timeline, own.fork.min(other.fork)))
+        });
+        lineage.iter().map(|own| (own.parent, own.fork)).chain(beside).collect()
+    }
+
     /// Whether the node was a primary on that timeline, as far as anybody saw.
     pub(super) fn was_primary(&self, node: &str, timeline: u32) -> bool {
         let as_primary = |sight: &Sight| !sight.standby && sight.node == node && sight.timeline == timeline;

@@ -6,15 +6,15 @@
 //! promotion that leaves it behind is `stale`.
 
 use super::case::{Case, is_beyond, named, position, reaches};
-use crate::campaign::record::{Finding, KeptAside, Promotion, Verdict};
+use crate::campaign::record::{Finding, KeptAside, Lsn, Verdict};
 
 pub(super) fn findings(case: &Case<'_>) -> Vec<Finding> {
     if case.round.aftermath.healed_after.is_none() {
         return Vec::new();
     }
     let nodes = case.campaign.nodes.iter();
-    let forks = nodes.flat_map(|node| case.lineage().into_iter().map(move |promotion| (node.as_str(), promotion)));
-    let wal = forks.filter_map(|(node, promotion)| lost_wal(case, node, promotion));
+    let left = nodes.flat_map(|node| case.departures().into_iter().map(move |left| (node.as_str(), left)));
+    let wal = left.filter_map(|(node, (timeline, fork))| lost_wal(case, node, timeline, fork));
     let texts: Vec<String> = lost_rows(case).into_iter().chain(wal).collect();
     texts.into_iter().map(|text| case.finding(Verdict::Destroyed, text)).collect()
 }
@@ -32,16 +32,18 @@ fn lost_rows(case: &Case<'_>) -> Option<String> {
     (!destroyed.is_empty()).then(text)
 }
 
-fn lost_wal(case: &Case<'_>, node: &str, promotion: &Promotion) -> Option<String> {
+fn lost_wal(case: &Case<'_>, node: &str, timeline: u32, fork: Lsn) -> Option<String> {
     let sights = case.round.sights.iter().filter(|sight| sight.node == node && !sight.standby);
-    let own = sights.filter(|sight| sight.timeline == promotion.parent).map(|sight| sight.lsn);
-    let most = own.filter(|lsn| is_beyond(*lsn, promotion.fork)).max()?;
+    let own = sights.filter(|sight| sight.timeline == timeline).map(|sight| sight.lsn);
+    let most = own.filter(|lsn| is_beyond(*lsn, fork)).max()?;
     // How far a directory goes that could not be read is not known, and no proof.
     let has_all = |kept: &KeptAside| kept.end.is_none_or(|end| reaches(end, most));
     let mut kept = case.round.aftermath.kept.iter().filter(|kept| kept.node == node);
-    let is_kept = kept.any(|kept| kept.timeline == promotion.parent && has_all(kept));
-    let (most, parent, fork) = (position(most), promotion.parent, position(promotion.fork));
-    let text = format!("{node} had flushed {most} on timeline {parent}, which ends at {fork}, and keeps nothing of it");
+    let is_kept = kept.any(|kept| kept.timeline == timeline && has_all(kept));
+    let (most, fork) = (position(most), position(fork));
+    let text = format!(
+        "{node} had flushed {most} on timeline {timeline}, which the others left at {fork}, and keeps nothing of it"
+    );
     (!is_kept).then_some(text)
 }
 
@@ -85,6 +87,15 @@ mod tests {
         assert_eq!(count(&wal_beyond().kept("db1", 1, FORK, FORK + 50)), 1, "not all of it");
         assert_eq!(count(&wal_beyond().kept("db1", 1, FORK, FORK + 76)), 0, "a page's header is no WAL");
         assert_eq!(count(&wal_beyond().kept("db3", 1, FORK, FORK + 100)), 1, "on another node");
+    }
+
+    #[test]
+    fn what_was_written_on_a_timeline_that_was_given_up_must_be_kept_aside() {
+        let given_up =
+            || failover(Kind::PowerLossOne).promoted_at("db1", 3, 1, FORK, 500).sight("db1", 600, false, 3, FORK + 100);
+        assert_eq!(count(&given_up()), 1);
+        assert_eq!(count(&given_up().kept("db1", 3, FORK, FORK + 100)), 0);
+        assert_eq!(count(&given_up().kept("db1", 1, FORK, FORK + 100)), 1, "another timeline");
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! Unhealed: no full strength in time, or a failed action or a kept-aside directory left over that nothing of the round
-//! explains. A directory is explained by a promotion away from its timeline at its fork, on a node that has written on that
-//! timeline or was seen with WAL beyond the fork. What explains failed actions stands in `explained`.
+//! explains. A directory is explained by a promotion away from its timeline at its fork, or from the same timeline as its own
+//! beside it, on a node that has written on that timeline or was seen with WAL beyond the fork. What explains failed actions
+//! stands in `explained`.
 
 use super::case::{Case, position};
 use super::explained::is_explained;
-use crate::campaign::record::{Finding, KeptAside, Verdict};
+use crate::campaign::record::{Finding, KeptAside, Promotion, Verdict};
 
 pub(super) fn findings(case: &Case<'_>) -> Vec<Finding> {
     let aftermath = &case.round.aftermath;
@@ -28,12 +29,18 @@ fn without_reason(kept: &KeptAside) -> String {
 
 /// Whether there was something to be kept.
 fn is_due(case: &Case<'_>, kept: &KeptAside) -> bool {
-    let mut promotions = case.round.promotions.iter();
-    let is_fork = promotions.any(|promotion| {
-        promotion.parent == kept.timeline && promotion.fork == kept.fork && promotion.node != kept.node
-    });
     let mut own = case.round.sights.iter().filter(|sight| sight.node == kept.node && sight.timeline == kept.timeline);
-    is_fork && (case.was_primary(&kept.node, kept.timeline) || own.any(|sight| sight.lsn > kept.fork))
+    is_fork(case, kept) && (case.was_primary(&kept.node, kept.timeline) || own.any(|sight| sight.lsn > kept.fork))
+}
+
+/// Whether another node's timeline and the kept one part there: the one began on the other, or both began on the same.
+fn is_fork(case: &Case<'_>, kept: &KeptAside) -> bool {
+    let promotions = &case.round.promotions;
+    let own = promotions.iter().find(|promotion| promotion.timeline == kept.timeline);
+    let others = promotions.iter().filter(|other| other.node != kept.node && other.timeline != kept.timeline);
+    let is_brother =
+        |other: &Promotion| own.is_some_and(|own| own.parent == other.parent && own.fork.min(other.fork) == kept.fork);
+    others.into_iter().any(|other| (other.parent, other.fork) == (kept.timeline, kept.fork) || is_brother(other))
 }
 
 #[cfg(test)]
@@ -92,6 +99,18 @@ mod tests {
     #[test]
     fn a_former_primary_may_keep_its_wal_aside() {
         assert_eq!(count(&failover(Kind::PowerLossOne).kept("db1", 1, FORK, FORK + 100)), 0);
+    }
+
+    /// It was promoted and lost before anybody received its timeline, so the next one began on the same parent.
+    #[test]
+    fn a_primary_that_nobody_followed_may_keep_its_timeline_aside() {
+        let took_a_row = || failover(Kind::PowerLossOne).acknowledged(1, 21, 1_000, 1_100, "db1", 3);
+        let promoted = |fork| took_a_row().promoted_at("db1", 3, 1, fork, 1_000);
+        assert_eq!(count(&promoted(FORK).kept("db1", 3, FORK, FORK + 100)), 0);
+        assert_eq!(count(&promoted(FORK - 8).kept("db1", 3, FORK - 8, FORK + 100)), 0, "it had received less");
+        assert_eq!(count(&promoted(FORK).kept("db1", 3, FORK - 8, FORK + 100)), 1, "another fork");
+        assert_eq!(count(&promoted(FORK).kept("db3", 3, FORK, FORK + 100)), 1, "a node that wrote nothing there");
+        assert_eq!(count(&took_a_row().kept("db1", 3, FORK, FORK + 100)), 1, "an unknown timeline");
     }
 
     #[test]
