@@ -1,7 +1,7 @@
 //! The writing client: in a network namespace of its own, one row after the other through the virtual
 //! address, or to whichever node takes writes where there is none.
 
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime};
@@ -24,8 +24,9 @@ const RETRY_PAUSE: Duration = Duration::from_millis(5);
 const FIRST_ROW_LIMIT: Duration = Duration::from_secs(30);
 const ROW_LIMIT: Duration = Duration::from_secs(120);
 
-/// Numbers of the clients of this process; rows of earlier runs lie in the same table.
-static NEXT_NUMBER: AtomicI32 = AtomicI32::new(0);
+static NEXT_SEQUENCE: AtomicUsize = AtomicUsize::new(0);
+/// The last client's number. Rows of earlier runs lie in the same table, so numbers follow the clock.
+static LAST_NUMBER: AtomicI32 = AtomicI32::new(0);
 
 /// What tells one client from all others.
 #[derive(Debug, Clone, Copy)]
@@ -38,9 +39,16 @@ pub(crate) struct Ticket {
 
 impl Ticket {
     pub(crate) fn draw() -> Self {
-        let sequence = NEXT_NUMBER.fetch_add(1, Ordering::Relaxed);
-        Self { sequence: usize::try_from(sequence).unwrap_or_default(), number: sequence + epoch_seconds() }
+        let sequence = NEXT_SEQUENCE.fetch_add(1, Ordering::Relaxed);
+        let now = epoch_seconds();
+        let last = LAST_NUMBER.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(after(last, now)));
+        Self { sequence, number: after(last.unwrap_or_default(), now) }
     }
+}
+
+/// Another number than any before, and no later than it has to be: the next run begins with the seconds of its own start.
+fn after(last: i32, now: i32) -> i32 {
+    now.max(last.saturating_add(1))
 }
 
 /// A client that writes until it is stopped.
@@ -178,4 +186,17 @@ fn write_rows(number: i32, hosts: &[String], stop: &AtomicBool, history: &Mutex<
 fn epoch_seconds() -> i32 {
     let seconds = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
     i32::try_from(seconds % 2_000_000_000).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_of_two_runs_differ_however_many_clients_there_were() {
+        let burst = (0..5).fold(0, |last, _| after(last, 1_000));
+        assert_eq!(burst, 1_004);
+        assert_eq!(after(burst, 1_020), 1_020);
+        assert_eq!(after(burst, 990), 1_005, "the clock was set back");
+    }
 }
