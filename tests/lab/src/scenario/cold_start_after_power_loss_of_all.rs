@@ -23,11 +23,11 @@ pub(super) fn cold_start_after_power_loss_of_all(lab: &Lab) -> Verdict {
     lab.assert_primary(&old)?;
     client.wait_for_rows(50)?;
     client.stop()?.assert_nothing_lost()?;
-    lab.assert_no_failures()?;
     for standby in lab.standbys()? {
         lab.receive_again(&standby)?;
     }
-    lab.wait_for_full_strength()
+    lab.wait_for_full_strength()?;
+    lab.assert_no_failures()
 }
 
 /// The old primary does not come back. Of the standbys, one has all that was acknowledged; the other was given the

@@ -30,8 +30,9 @@ pub(super) fn switchover_to_a_lagging_standby(lab: &Lab) -> Verdict {
         more => return unexpected(format!("{more} promotions, one was enough")),
     }
     client.stop()?.assert_nothing_lost()?;
-    lab.assert_no_failures()?;
     lab.clear_moves()?;
+    // Until then it is degraded, and told to be.
     lab.receive_again(&laggard)?;
-    lab.wait_for_full_strength()
+    lab.wait_for_full_strength()?;
+    lab.assert_no_failures()
 }

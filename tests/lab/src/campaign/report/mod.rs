@@ -7,7 +7,7 @@ mod did;
 mod markdown;
 mod spread;
 mod svg;
-mod title;
+pub(super) mod title;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -2,7 +2,7 @@
 
 use crate::campaign::fault::Kind;
 
-pub(super) fn title(kind: Kind) -> &'static str {
+pub(in crate::campaign) fn title(kind: Kind) -> &'static str {
     match kind {
         Kind::KillPostmaster => "SIGKILL of the postmaster",
         Kind::KillBackend => "SIGKILL of a backend",

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::{Made, Scene};
 use crate::campaign::fault::{Fault, Kind};
+use crate::campaign::report::title::title;
 use crate::error::{Result, unexpected};
 use crate::harness::Lab;
 
@@ -27,7 +28,7 @@ pub(super) fn take_all_connections(scene: &Scene<'_>) -> Result<Made> {
 /// The small volume is lost when its node's power is, which no real one is: such pairs are not made.
 pub(super) fn cannot_have_small_volume(faults: &[Fault]) -> Option<String> {
     let fault = faults.iter().find(|fault| takes_power(fault.kind))?;
-    Some(format!("the small volume for WAL would not survive {:?}", fault.kind))
+    Some(format!("the small volume for WAL would not survive this: {}", title(fault.kind)))
 }
 
 /// By itself, or by the fencing that follows.
