@@ -36,7 +36,6 @@ END
 done >"$definition"
 
 cat >>"$definition" <<END
-# The quick monitors find what is broken; the slow ones tell crm_mon of an instance that runs and lacks something.
 primitive pgsql $AGENT \\
     params bindir=$BINDIR pgdata=$PGDATA \\
     op start timeout=60s interval=0 \\
@@ -45,8 +44,6 @@ primitive pgsql $AGENT \\
     op demote timeout=120s interval=0 \\
     op monitor interval=2s timeout=10s role=Promoted \\
     op monitor interval=10s timeout=10s role=Unpromoted \\
-    op monitor interval=60s timeout=10s role=Promoted OCF_CHECK_LEVEL=10 \\
-    op monitor interval=61s timeout=10s role=Unpromoted OCF_CHECK_LEVEL=10 \\
     op notify timeout=60s interval=0
 clone pgsql-clone pgsql \\
     meta promotable=true promoted-max=1 notify=true

@@ -48,7 +48,6 @@ for node in $NODES; do
     pcs -f "$cib" constraint location "fence_$node" avoids "$node=INFINITY"
 done
 
-# The quick monitors find what is broken; the slow ones tell `pcs status` of an instance that runs and lacks something.
 pcs -f "$cib" resource create pgsql "$AGENT" bindir="$BINDIR" pgdata="$PGDATA" \
     op start timeout=60s \
     op stop timeout=60s \
@@ -56,8 +55,6 @@ pcs -f "$cib" resource create pgsql "$AGENT" bindir="$BINDIR" pgdata="$PGDATA" \
     op demote timeout=120s \
     op monitor interval=2s timeout=10s role=Promoted \
     op monitor interval=10s timeout=10s role=Unpromoted \
-    op monitor interval=60s timeout=10s role=Promoted OCF_CHECK_LEVEL=10 \
-    op monitor interval=61s timeout=10s role=Unpromoted OCF_CHECK_LEVEL=10 \
     op notify timeout=60s \
     promotable promoted-max=1 notify=true
 

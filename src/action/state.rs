@@ -8,6 +8,10 @@
 //! maintenance mode, is not started again (seen, 2.1.5; the scheduler's `process_recurring` counts `last_failure`). An instance
 //! must not be left without a monitor, so only a second, slower one gives these answers, which has `OCF_CHECK_LEVEL=10`. The
 //! first one, which is never listed, removes them; Pacemaker then starts the second one again.
+//!
+//! A controller never forgets that a monitor has answered so, and confirms that monitor's cancellation to the DC that started
+//! it only: a new DC waits in vain, for the monitor's timeout and 60 s (seen, 2.1.5; `did_lrm_rsc_op_fail` in
+//! `process_lrm_event`). When the old DC's node was lost, a promotion waits with it. So the examples have no such monitor.
 
 use std::time::Duration;
 

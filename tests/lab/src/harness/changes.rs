@@ -53,6 +53,11 @@ impl Lab {
         self.write_parameter(name, value)
     }
 
+    /// Any other change of the configuration, which the scenario takes back itself.
+    pub(crate) fn change(&self, command: &[&str]) -> Result<()> {
+        self.run_somewhere_within(command, RESTART_LIMIT).map(drop)
+    }
+
     /// Takes back what scenarios have changed, the last change first.
     pub(super) fn take_changes_back(&self) -> Result<()> {
         let mut changes = noted()?;

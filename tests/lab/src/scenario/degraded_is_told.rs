@@ -1,5 +1,5 @@
 //! An instance that runs and lacks something. Pacemaker is told, and nothing is left of it when the reason is gone, also when
-//! maintenance mode came in between. Nothing is recovered, nobody changes roles.
+//! maintenance mode came in between. Nothing is recovered, nobody changes roles. The definition gets the monitors that tell.
 
 use std::time::Duration;
 
@@ -8,12 +8,29 @@ use crate::cluster::state::{State, is_degraded};
 use crate::harness::Lab;
 use crate::plan::VIP;
 
-/// Two plain monitors of a standby, and a slow one that tells.
-const NOTICE_LIMIT: Duration = Duration::from_secs(100);
+/// Two plain monitors of a standby, and one that tells.
+const NOTICE_LIMIT: Duration = Duration::from_secs(60);
 /// More than two plain monitors.
 const REMOVAL_LIMIT: Duration = Duration::from_secs(35);
 
+/// The role and the interval in seconds of the monitors that tell, which may not be one of another monitor.
+const DEEP: [(&str, u32); 2] = [("Promoted", 20), ("Unpromoted", 21)];
+
 pub(super) fn degraded_is_told(lab: &Lab) -> Verdict {
+    for (role, interval) in DEEP {
+        let (role, interval) = (format!("role={role}"), format!("interval={interval}s"));
+        let monitor = ["pgsql", "monitor", &interval, "timeout=10s", &role, "OCF_CHECK_LEVEL=10"];
+        lab.change(&[&["pcs", "resource", "op", "add"][..], &monitor].concat())?;
+    }
+    let told = tell(lab);
+    for (_, interval) in DEEP {
+        lab.change(&["pcs", "resource", "op", "remove", &format!("pgsql-monitor-interval-{interval}s")])?;
+    }
+    told
+}
+
+fn tell(lab: &Lab) -> Verdict {
+    lab.wait_until_idle()?;
     let (primary, standby) = (lab.primary()?, lab.a_standby()?);
     let before = lab.boots();
 
