@@ -33,10 +33,13 @@ impl Agent {
     /// shows it as pending otherwise, and a quick one: it comes at the moment in which the address moves, beside the plain
     /// monitor, which looks after everything.
     pub(super) fn begins_deep_monitor(&self) -> bool {
+        if !self.request.meta.deep {
+            return false;
+        }
         let interval = Some(self.request.meta.interval_ms);
         let path = self.notes_path();
         let before = Notes::load(&path);
-        let begins = self.request.meta.deep && before.deep_interval_ms != interval;
+        let begins = before.deep_interval_ms != interval;
         if begins {
             Notes { deep_interval_ms: interval, degraded_withdrawn: false, ..before.clone() }.save(&path, &before);
         }
