@@ -59,6 +59,25 @@ fn a_paused_standby_is_told_when_it_has_lasted_two_monitors_and_not_listed_when_
     assert!(!calls.iter().any(|call| call.contains("cibadmin")), "{calls:?}");
 }
 
+/// A node that is lost may have been the DC's, and for a new one Pacemaker lists again what is long over.
+#[test]
+fn what_may_be_listed_again_is_removed_again() {
+    let (cluster, _primary, standby) = replicating();
+    let plain = || monitor(&standby).variable("OCF_CHECK_LEVEL", "0").run().expect_code(0);
+    pause(&standby);
+    plain();
+    monitor(&standby).run().expect_code(190);
+    standby.sql("select pg_wal_replay_resume()");
+    plain();
+    let deletes = || cluster.attributes.take_calls().iter().filter(|c| c.contains("cibadmin [--delete]")).count();
+    assert_eq!(deletes(), 1);
+    plain();
+    assert_eq!(deletes(), 0);
+    standby.call("notify").meta("notify_type", "post").meta("notify_operation", "stop").run().expect_code(0);
+    plain();
+    assert_eq!(deletes(), 1);
+}
+
 /// It may have been cancelled for good; the plain one goes on.
 #[test]
 fn a_plain_monitor_does_not_tell_but_takes_back_what_was_told() {

@@ -28,6 +28,24 @@ fn in_service() -> (Node, Vec<Node>) {
     (primary, standbys)
 }
 
+/// A stop of its own follows in the same transition or not: Pacemaker counts one more failure when `demote` answers 7.
+#[test]
+fn a_crashed_primary_is_demoted_as_the_notification_before_told() {
+    let (primary, _standbys) = in_service();
+    primary.crash();
+    let told = |stop: &str| pre_demote(&primary, " ").meta("notify_stop_uname", stop).run().expect_code(0);
+    // Where another node is fenced, the demotion's own list has that one alone.
+    let demote =
+        || primary.call("demote").meta("notify_active_uname", "srv1 srv2 srv3").meta("notify_stop_uname", "srv3");
+
+    told("srv3 srv1");
+    demote().run().expect_code(0);
+    told("srv3");
+    demote().run().expect_code(7).expect_reason("stopped");
+    primary.call("notify").meta("notify_type", "post").meta("notify_operation", "demote").run().expect_code(0);
+    demote().run().expect_code(0);
+}
+
 fn ends_without_a_wait(primary: &Node, promote: &str) {
     let begin = Instant::now();
     assert_eq!(pre_demote(primary, promote).run().expect_code(0).logged(WARNING), 0);

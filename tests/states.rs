@@ -140,12 +140,6 @@ fn an_instance_that_was_stopped_cleanly() {
             cell("monitor", 7, Seen::Down).at_once(),
             cell("monitor", 7, Seen::Down).probe().at_once(),
             cell("demote", 0, Seen::Down).at_once(),
-            cell("demote", 0, Seen::Down).meta("notify_stop_uname", NODE).at_once(),
-            cell("demote", 7, Seen::Down)
-                .meta("notify_active_uname", NODE)
-                .meta("notify_stop_uname", " ")
-                .reason("stopped")
-                .at_once(),
             cell("promote", 0, Seen::Primary),
         ],
     );

@@ -9,7 +9,7 @@ use crate::instance::Ending;
 use crate::ocf::{ExitCode, Failure};
 use crate::policy::demote::{Step, gone_counts_as_demoted, next};
 use crate::policy::stop::budget;
-use crate::sys::Pace;
+use crate::sys::{Notes, Pace};
 
 impl Agent {
     pub(super) fn demote(&self) -> Outcome {
@@ -37,9 +37,7 @@ impl Agent {
 
     fn gone(&self) -> Outcome {
         self.finish_withdrawing_hold(self.begin_withdrawing_hold());
-        let own = self.own_name()?;
-        let stop_planned = self.request.notification.stop.as_ref().map(|nodes| nodes.contains(&own));
-        if gone_counts_as_demoted(stop_planned) {
+        if gone_counts_as_demoted(Notes::load(&self.notes_path()).stop_planned) {
             log::info!("there is no server to demote; it is stopped");
             return Ok(ExitCode::Success);
         }

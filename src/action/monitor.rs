@@ -59,7 +59,7 @@ impl Agent {
     /// A probe that finds the instance running is the first question after Pacemaker, or its controller alone, was started
     /// anew. What was published before may be gone, and the promotion scores are what a failover needs first.
     fn show_again(&self) {
-        self.forget(|notes| (notes.slots.published, notes.state_shown, notes.scores) = (None, None, None));
+        self.change_notes(|notes| (notes.slots.published, notes.state_shown, notes.scores) = (None, None, None));
         if !self.in_cluster() {
             return;
         }

@@ -22,10 +22,14 @@ impl Agent {
     /// Pacemaker ignores a notification's failure, so there is none: what went wrong is in the log, and
     /// `promote` is the guard.
     pub(super) fn notify(&self) -> Outcome {
-        match self.request.notification.event {
+        let event = self.request.notification.event;
+        if matches!(event, Some((Moment::Post, _))) {
+            self.change_notes(Notes::unlist_degraded_anew);
+        }
+        match event {
             Some((Moment::Pre, Operation::Promote)) => self.hold_election(),
             Some((Moment::Post, Operation::Promote)) => {
-                self.forget(|notes| {
+                self.change_notes(|notes| {
                     notes.undecided_since_ms = None;
                     notes.picked = None;
                     notes.candidate = false;
@@ -36,20 +40,21 @@ impl Agent {
             Some((Moment::Pre, Operation::Demote)) => self.prepare_demotion(),
             // A receiver that was a stranger may be a node now.
             Some((Moment::Post, Operation::Start)) => {
-                self.forget(|notes| {
+                self.change_notes(|notes| {
                     notes.ignored.clear();
                     notes.slots.forget_the_cluster();
                 });
                 self.follow_after_start();
             }
-            Some((Moment::Post, Operation::Stop)) => self.forget(|notes| notes.slots.forget_the_cluster()),
+            Some((Moment::Post, Operation::Stop)) => self.change_notes(|notes| notes.slots.forget_the_cluster()),
             Some((Moment::Pre, Operation::Start)) => self.checkpoint_before_a_rewind(),
-            Some((Moment::Pre, Operation::Stop) | (Moment::Post, Operation::Demote)) | None => {}
+            Some((Moment::Post, Operation::Demote)) => self.change_notes(|notes| notes.stop_planned = None),
+            Some((Moment::Pre, Operation::Stop)) | None => {}
         }
         Ok(ExitCode::Success)
     }
 
-    pub(super) fn forget(&self, change: impl FnOnce(&mut Notes)) {
+    pub(super) fn change_notes(&self, change: impl FnOnce(&mut Notes)) {
         let path = self.notes_path();
         let before = Notes::load(&path);
         let mut notes = before.clone();
@@ -87,6 +92,8 @@ impl Agent {
         if !self.request.notification.demote.contains(&own) {
             return;
         }
+        let stop_planned = self.request.notification.stop.contains(&own);
+        self.change_notes(|notes| notes.stop_planned = Some(stop_planned));
         let Some(session) = self.await_serving() else { return };
         let deadline = self.deadline.at_most(CHECKPOINT);
         let checkpointing = self.instance.connect(self.instance.pid_file().as_ref(), deadline);

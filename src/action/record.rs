@@ -69,7 +69,7 @@ impl Agent {
                 log::warn!("cannot withdraw what this node has published as a primary: {error}");
             }
         }
-        self.forget(|notes| {
+        self.change_notes(|notes| {
             (notes.published_timeline, notes.published_oldest) = (None, None);
             (notes.scores, notes.deep_interval_ms) = (None, None);
         });

@@ -85,7 +85,7 @@ impl Agent {
     }
 
     fn forget_published_hold(&self) {
-        self.forget(|notes| notes.slots.published = None);
+        self.change_notes(|notes| notes.slots.published = None);
     }
 
     /// Starts withdrawing what this node has published as the primary, when it ceases to be it.

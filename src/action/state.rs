@@ -25,7 +25,8 @@ use crate::types::Role;
 /// The longest that one call for the attribute or the listed answer may take.
 const CALL: Duration = Duration::from_secs(2);
 
-/// Pacemaker's controller remembers a listed answer, and lists it again when it joins the cluster anew.
+/// Pacemaker's controller remembers a listed answer, and lists it again for every new DC. When that has come with a change of
+/// the cluster, a notification tells; this is for when it has not.
 const BETWEEN_REMOVALS_MS: u64 = 60_000;
 
 impl Agent {

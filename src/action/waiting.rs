@@ -54,7 +54,7 @@ impl Agent {
                 return Ok(self.tell_of_work(&planned));
             }
             (Prospect::Clone | Prospect::Wait, _) => {
-                self.forget(|notes| notes.refused = None);
+                self.change_notes(|notes| notes.refused = None);
                 return Ok(self.tell_of_work(marker));
             }
             (Prospect::Nobody, _) => (NOBODY, self.nobody_in_words()),

@@ -26,6 +26,10 @@ pub enum Operation {
 }
 
 /// What Pacemaker plans. The lists describe the cluster *before* the transition.
+///
+/// They are whole in `notify` actions only. Others have them, too, which is not promised; where a node is fenced in the
+/// same transition, their list of stops has that node's alone (seen, 2.1.5: `pe__order_notifs_after_fencing` collects what
+/// it knows so far, and the first list that an action gets stays).
 #[derive(Clone, Debug, Default)]
 pub struct Notification {
     /// When and of what, in a `notify` action.
@@ -38,8 +42,8 @@ pub struct Notification {
     pub unpromoted: Vec<NodeName>,
     /// Nodes on which an instance is started.
     pub start: Vec<NodeName>,
-    /// Nodes on which an instance is stopped; none when Pacemaker did not say.
-    pub stop: Option<Vec<NodeName>>,
+    /// Nodes on which an instance is stopped.
+    pub stop: Vec<NodeName>,
     /// Nodes on which an instance is promoted.
     pub promote: Vec<NodeName>,
     /// Nodes on which an instance is demoted.
@@ -50,16 +54,13 @@ impl Notification {
     pub(super) fn read(environment: &Environment) -> Self {
         let list = |name: &str| environment.meta(&format!("notify_{name}_uname")).map(nodes);
         let either = |new, old| list(new).or_else(|| list(old)).unwrap_or_default();
-        // An empty list is one blank, which `Environment` hides; that lists were given at all shows in
-        // those that are never empty: some instance is active, or is started.
-        let given = list("active").or_else(|| list("start")).or_else(|| list("promoted")).is_some();
         Notification {
             event: moment(environment).zip(operation(environment)),
             active: list("active").unwrap_or_default(),
             promoted: either("promoted", "master"),
             unpromoted: either("unpromoted", "slave"),
             start: list("start").unwrap_or_default(),
-            stop: list("stop").or(given.then(Vec::new)),
+            stop: list("stop").unwrap_or_default(),
             promote: list("promote").unwrap_or_default(),
             demote: list("demote").unwrap_or_default(),
         }
@@ -69,9 +70,8 @@ impl Notification {
     /// started in this transition, less those that are stopped in it for good.
     #[must_use]
     pub fn present_at_promotion(&self) -> Vec<NodeName> {
-        let stopped = self.stop.as_deref().unwrap_or_default();
         let running = [&self.active, &self.promoted, &self.unpromoted].into_iter().flatten();
-        let staying = running.filter(|node| !stopped.contains(node));
+        let staying = running.filter(|node| !self.stop.contains(node));
         let mut present: Vec<NodeName> = staying.chain(&self.start).cloned().collect();
         present.sort();
         present.dedup();
@@ -126,12 +126,11 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_list_is_one_blank_and_differs_from_none() {
+    fn an_empty_list_is_one_blank() {
         let given = Notification::read(&Environment::from([
             ("OCF_RESKEY_CRM_meta_notify_active_uname", "srv1"),
             ("OCF_RESKEY_CRM_meta_notify_stop_uname", " "),
         ]));
-        assert_eq!(given.stop, Some(Vec::new()));
-        assert_eq!(Notification::read(&Environment::from([])).stop, None);
+        assert_eq!(given.stop, named(&[]));
     }
 }

@@ -50,7 +50,8 @@ pub fn next(state: &State) -> Step {
 /// Pacemaker demotes a failed promoted instance even when its monitor answered 7, and counts a demote
 /// answering 7 as one more failure (tried, 2.1.5). When a stop of this node is planned in the same
 /// transition, 0 is harmless; when the transition is known to have none, 0 would claim a standby that
-/// is not there. Where Pacemaker does not tell, the recovery of a failed instance is the likely case.
+/// is not there. Where the notification before the demotion did not come through, the recovery of a failed
+/// instance is the likely case.
 #[must_use]
 pub fn gone_counts_as_demoted(stop_planned: Option<bool>) -> bool {
     stop_planned.unwrap_or(true)

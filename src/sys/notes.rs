@@ -32,6 +32,8 @@ pub struct Notes {
     pub picked: Option<String>,
     /// This node was to be promoted, and nothing was promoted since.
     pub candidate: bool,
+    /// Whether the transition in which this instance is demoted stops it, too, as the notification before the demotion told.
+    pub stop_planned: Option<bool>,
     /// The timeline that this node has published as a primary.
     pub published_timeline: Option<u32>,
     /// The oldest WAL of this primary, as it was published for a standby that may need it.
@@ -129,6 +131,11 @@ impl SlotNotes {
 }
 
 impl Notes {
+    /// What has changed the cluster may have come with a new DC, for which every node lists again what it remembers.
+    pub fn unlist_degraded_anew(&mut self) {
+        self.degraded_unlisted_ms = self.degraded_unlisted_ms.map(|_| 0);
+    }
+
     /// Reads the notes; missing or damaged notes are empty ones.
     #[must_use]
     pub fn load(path: &Path) -> Notes {

@@ -16,6 +16,8 @@ pub(crate) const ADDRESS: &str = "pgsql-vip";
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct State {
     pub quorum: bool,
+    /// The node whose controller plans for all.
+    pub dc: Option<String>,
     pub online: Vec<String>,
     pub standby_mode: Vec<String>,
     pub promoted: Vec<String>,
@@ -45,8 +47,9 @@ impl State {
             return unexpected(format!("crm_mon printed no XML: '{}'", xml.lines().next().unwrap_or_default()));
         };
         let root = document.root_element();
-        let mut state =
-            Self { quorum: first(root, "current_dc").is_some_and(|dc| is_true(dc, "with_quorum")), ..Self::default() };
+        let dc = first(root, "current_dc");
+        let quorum = dc.is_some_and(|dc| is_true(dc, "with_quorum"));
+        let mut state = Self { quorum, dc: dc.and_then(|dc| text(dc, "name")), ..Self::default() };
         state.read_nodes(root);
         state.read_resources(root);
         state.read_attributes(root);

@@ -1,10 +1,12 @@
 //! An instance that runs and lacks something. Pacemaker is told, and nothing is left of it when the reason is gone, also when
-//! maintenance mode came in between. Nothing is recovered, nobody changes roles. The definition gets the monitors that tell.
+//! maintenance mode or a new DC came in between. Nothing is recovered, nobody changes roles. The definition gets the monitors
+//! that tell.
 
 use std::time::Duration;
 
 use super::Verdict;
 use crate::cluster::state::{State, is_degraded};
+use crate::error::{Result, unexpected};
 use crate::harness::Lab;
 use crate::plan::VIP;
 
@@ -12,6 +14,10 @@ use crate::plan::VIP;
 const NOTICE_LIMIT: Duration = Duration::from_secs(60);
 /// More than two plain monitors.
 const REMOVAL_LIMIT: Duration = Duration::from_secs(35);
+
+const DETECTION_LIMIT: Duration = Duration::from_secs(30);
+/// One plain monitor of a standby.
+const SECOND_REMOVAL_LIMIT: Duration = Duration::from_secs(13);
 
 /// The role and the interval in seconds of the monitors that tell, which may not be one of another monitor.
 const DEEP: [(&str, u32); 2] = [("Promoted", 20), ("Unpromoted", 21)];
@@ -30,8 +36,11 @@ pub(super) fn degraded_is_told(lab: &Lab) -> Verdict {
 }
 
 fn tell(lab: &Lab) -> Verdict {
-    lab.wait_until_idle()?;
-    let (primary, standby) = (lab.primary()?, lab.a_standby()?);
+    let dc = dc_beside_a_standby(lab)?;
+    let primary = lab.primary()?;
+    let Some(standby) = lab.standbys()?.into_iter().find(|standby| *standby != dc) else {
+        return unexpected(format!("no standby but that of the DC {dc}"));
+    };
     let before = lab.boots();
 
     lab.sql(&standby, "select pg_wal_replay_pause()")?;
@@ -50,10 +59,31 @@ fn tell(lab: &Lab) -> Verdict {
     wait_until_told(lab, &primary, "primary, 1 of 2 standbys")?;
     lab.configure(&standby, "")?;
     wait_until_nothing_is_listed(lab, &standby)?;
+    lab.wait_for_full_strength()?;
+    lab.assert_nobody_fenced(&before)?;
+
+    // For a new DC every node lists again what it once was told.
+    lab.power_off(&dc)?;
+    lab.wait_until(&format!("{dc} found lost"), DETECTION_LIMIT, |state| !state.online.contains(&dc))?;
+    lab.wait_until_idle()?;
+    lab.wait_until("an empty list again", SECOND_REMOVAL_LIMIT, |state| state.failures.is_empty())?;
 
     lab.wait_for_full_strength()?;
     lab.assert_primary(&primary)?;
-    lab.assert_nobody_fenced(&before)
+    lab.assert_no_failures()
+}
+
+/// The primary moves away from the DC's node if it is there: its own loss would be another story.
+fn dc_beside_a_standby(lab: &Lab) -> Result<String> {
+    lab.wait_until_idle()?;
+    let state = lab.state()?;
+    let Some(dc) = state.dc.filter(|dc| lab.nodes().contains(dc)) else { return unexpected("there is no DC") };
+    if state.promoted.contains(&dc) {
+        lab.switch_over_to(&lab.a_standby()?)?;
+        lab.wait_for_full_strength()?;
+        lab.wait_until_idle()?;
+    }
+    Ok(dc)
 }
 
 /// In the node's attribute, and among Pacemaker's failed actions.

@@ -4,6 +4,7 @@ mod agent_killed;
 mod clone_interrupted_by_power_loss;
 mod cold_start;
 mod cold_start_after_power_loss_of_all;
+mod crash_while_a_standbys_node_is_cut;
 mod crmsh_example;
 mod degraded_is_told;
 mod directory_of_another_cluster;
@@ -105,6 +106,10 @@ pub(crate) const ALL: &[Scenario] = &[
     scenario(
         "sigkill_of_the_primarys_postmaster",
         sigkill_of_the_primarys_postmaster::sigkill_of_the_primarys_postmaster,
+    ),
+    scenario(
+        "crash_while_a_standbys_node_is_cut",
+        crash_while_a_standbys_node_is_cut::crash_while_a_standbys_node_is_cut,
     ),
     scenario("sigkill_of_a_standbys_processes", sigkill_of_a_standbys_processes::sigkill_of_a_standbys_processes),
     scenario("power_loss_of_a_standbys_node", power_loss_of_a_standbys_node::power_loss_of_a_standbys_node),
