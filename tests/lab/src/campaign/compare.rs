@@ -1,12 +1,16 @@
-//! `lab campaign-report`: campaigns of several seeds together, and several agents side by side.
+//! `lab campaign-report`: campaigns of several seeds together, and several agents side by side. Where a campaign's record is
+//! still there it is checked again, by the checker of today.
 
-use std::fs;
-use std::path::PathBuf;
+use std::fs::{self, File};
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
+use serde::de::DeserializeOwned;
 
-use super::files;
+use super::record::Campaign;
 use super::report::{self, Summary};
+use super::{checker, files};
 use crate::error::{Doing, Result};
 
 #[derive(Debug, Args)]
@@ -39,10 +43,18 @@ pub(crate) fn compare(args: &ReportArgs) -> Result<()> {
     Ok(())
 }
 
-fn read(dir: &std::path::Path) -> Result<Summary> {
-    let path = dir.join("report.json");
-    let text = fs::read(&path).doing(|| format!("read {}", path.display()))?;
-    serde_json::from_slice(&text).doing(|| format!("read {}", path.display()))
+fn read(dir: &Path) -> Result<Summary> {
+    let record = dir.join(files::RECORD);
+    if !record.exists() {
+        return read_json(&dir.join(files::REPORT));
+    }
+    let campaign: Campaign = read_json(&record)?;
+    Ok(Summary::of(&campaign, &checker::check(&campaign)))
+}
+
+fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
+    let file = File::open(path).doing(|| format!("read {}", path.display()))?;
+    serde_json::from_reader(BufReader::new(file)).doing(|| format!("read {}", path.display()))
 }
 
 /// With those of the same agent and of clusters alike.

@@ -12,6 +12,10 @@ use crate::harness::{Lab, evidence};
 
 /// Every round as soon as it is over, one per line: a campaign that is broken off is not lost.
 const ROUNDS: &str = "rounds.jsonl";
+/// All rounds, when all are over: what the checker decides from.
+pub(super) const RECORD: &str = "campaign.json";
+/// What came of them, readable by other programs.
+pub(super) const REPORT: &str = "report.json";
 
 /// The directory of one campaign.
 #[derive(Debug)]
@@ -47,13 +51,13 @@ impl Files {
         let what =
             format!("seed {}, round {number}; 0 in the history is {began:.3} seconds of the epoch", campaign.seed);
         evidence::keep_in(lab, &dir, &format!("{what}\n{reason}"))?;
-        write(&dir.join("campaign.json"), campaign)?;
+        write(&dir.join(RECORD), campaign)?;
         Ok(dir)
     }
 
     /// The whole campaign in one file, in the place of its rounds.
     pub(super) fn finish(&self, campaign: &Campaign) -> Result<()> {
-        write(&self.dir.join("campaign.json"), campaign)?;
+        write(&self.dir.join(RECORD), campaign)?;
         let rounds = self.dir.join(ROUNDS);
         fs::remove_file(&rounds).doing(|| format!("remove {}", rounds.display()))
     }
@@ -61,9 +65,7 @@ impl Files {
 
 /// The table, the same as JSON, and the picture.
 pub(super) fn write_report(dir: &Path, summary: &Summary) -> Result<()> {
-    for (name, text) in
-        [("report.md", summary.markdown()), ("report.json", summary.json()?), ("report.svg", summary.svg())]
-    {
+    for (name, text) in [("report.md", summary.markdown()), (REPORT, summary.json()?), ("report.svg", summary.svg())] {
         let path = dir.join(name);
         fs::write(&path, text).doing(|| format!("write {}", path.display()))?;
     }

@@ -10,6 +10,7 @@
 //! | the agent killed | the action in which it was |
 //! | power loss, by fault or by fencing | what was going on; but no start: that comes after the power |
 //! | any that has a node promoted | `pgsqlms` only: a promotion refused for a better candidate; it fails so to have Pacemaker choose again |
+//! | any that ends a primary | `pgsql` only: a start that its PGSQL.lock forbids; to remove that by hand is what it is for |
 //! | anything else | nothing: the agent has to bear it |
 
 use super::case::Case;
@@ -26,6 +27,8 @@ const NOTHING: &[&str] = &[];
 const REFUSAL: &str = "is not the best";
 /// What the Perl agent says then. It has no other way to correct an election, and cleans up nothing afterwards.
 const REFUSAL_OF_PGSQLMS: &str = "is the best candidate to promote, aborting";
+/// What the shell agent says of the file that it leaves on every old primary.
+const LOCK_OF_PGSQL: &str = "PGSQL.lock file to force start";
 
 fn explains(kind: Kind) -> &'static [&'static str] {
     match kind {
@@ -68,6 +71,7 @@ pub(super) fn is_explained(case: &Case<'_>, failure: &str) -> bool {
     let mut hits = made.filter(|strike| strike.nodes.iter().any(|hit| hit == node));
     let is_refused = |words: &str| operation == "promote" && failure.contains(words);
     is_refused(REFUSAL_OF_PGSQLMS)
+        || (operation == "start" && failure.contains(LOCK_OF_PGSQL))
         || (is_full && is_refused(REFUSAL))
         || (has_lost_power && WHILE_IT_LOSES_POWER.contains(&operation))
         || hits.any(|strike| explains(strike.kind).contains(&operation))

@@ -97,6 +97,15 @@ mod tests {
     }
 
     #[test]
+    fn a_start_that_the_lock_of_the_shell_agent_forbids_is_explained() {
+        let lock = "My data may be inconsistent. You have to remove /var/lib/agent/PGSQL.lock file to force start.";
+        let case =
+            |action: &str| failover(Kind::Switchover).failure(&format!("pgsql_{action}_0 on db3: error '{lock}'"));
+        assert_eq!(count(&case("start")), 0);
+        assert_eq!(count(&case("stop")), 1);
+    }
+
+    #[test]
     fn a_former_primary_may_keep_its_wal_aside() {
         assert_eq!(count(&failover(Kind::PowerLossOne).kept("db1", 1, FORK, FORK + 100)), 0);
     }
