@@ -118,7 +118,7 @@ impl<'a> Hand<'a> {
 
     /// With a primary elsewhere the node may have been one: then it gets a fresh copy first.
     fn start_services(&self, node: &str) -> Result<String> {
-        let is_rebuilt = self.has_primary()?;
+        let is_rebuilt = self.has_primary();
         if is_rebuilt {
             instances::rebuild(&self.lab.plan, node)?;
         }
@@ -129,10 +129,9 @@ impl<'a> Hand<'a> {
         })
     }
 
-    /// Without quorum Pacemaker goes on showing a primary whose node is lost.
-    fn has_primary(&self) -> Result<bool> {
-        let state = self.lab.state()?;
-        Ok(matches!(&state.promoted[..], [one] if state.online.contains(one)))
+    /// Without quorum Pacemaker goes on showing a primary whose node is lost; and it may run nowhere.
+    fn has_primary(&self) -> bool {
+        self.lab.state().is_ok_and(|state| matches!(&state.promoted[..], [one] if state.online.contains(one)))
     }
 
     /// The shell agent leaves it behind on an old primary, and then refuses to start there.
