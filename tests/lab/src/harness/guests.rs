@@ -14,6 +14,8 @@ use crate::error::{Error, Result, unexpected};
 use crate::wait::{self, Seen};
 
 const CONNECT_LIMIT: Duration = Duration::from_secs(1);
+/// After this time without a word the other side is asked whether it is still there.
+const SILENCE_LIMIT: Duration = Duration::from_secs(5);
 const BEGIN_LIMIT: Duration = Duration::from_secs(20);
 /// Between one attempt to get a connection that became free and the next.
 const GRAB_PAUSE: Duration = Duration::from_millis(20);
@@ -125,8 +127,12 @@ fn grab(ticket: &Ticket, address: &str, stop: &AtomicBool, held: &AtomicUsize, r
     Ok(())
 }
 
+/// A node that loses its power in between never answers: `connect_timeout` does not bound the wait for the server's greeting.
 fn connect(address: &str, user: &str) -> std::result::Result<Client, postgres::Error> {
-    Config::new().host(address).user(user).dbname("postgres").connect_timeout(CONNECT_LIMIT).connect(NoTls)
+    let mut config = Config::new();
+    config.host(address).user(user).dbname("postgres").connect_timeout(CONNECT_LIMIT);
+    config.keepalives_idle(SILENCE_LIMIT).keepalives_interval(Duration::from_secs(1)).keepalives_retries(3);
+    config.connect(NoTls)
 }
 
 fn sql_error(error: postgres::Error) -> Error {

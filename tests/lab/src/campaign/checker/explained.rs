@@ -9,7 +9,7 @@
 //! | a stopped or frozen process, a cut | a failed monitor, demote or stop: they cannot but time out |
 //! | the agent killed | the action in which it was |
 //! | power loss, by fault or by fencing | what was going on; but no start: that comes after the power |
-//! | any that has a node promoted | `pgsqlms` only: a promotion refused for a better candidate; it fails so to have Pacemaker choose again |
+//! | any that has a node promoted | `pgsqlms` only: a promotion refused, for a better candidate or a successor that lacks something; it fails so to have Pacemaker choose again |
 //! | any that ends a primary | `pgsql` only: a start that its PGSQL.lock forbids; to remove that by hand is what it is for |
 //! | anything else | nothing: the agent has to bear it |
 
@@ -26,7 +26,8 @@ const NOTHING: &[&str] = &[];
 /// What `promote` says when another node has more WAL.
 const REFUSAL: &str = "is not the best";
 /// What the Perl agent says then. It has no other way to correct an election, and cleans up nothing afterwards.
-const REFUSAL_OF_PGSQLMS: &str = "is the best candidate to promote, aborting";
+const REFUSALS_OF_PGSQLMS: [&str; 2] =
+    ["is the best candidate to promote, aborting", "Switchover has been canceled from pre-promote action"];
 /// What the shell agent says of the file that it leaves on every old primary.
 const LOCK_OF_PGSQL: &str = "PGSQL.lock file to force start";
 
@@ -70,7 +71,7 @@ pub(super) fn is_explained(case: &Case<'_>, failure: &str) -> bool {
     let is_full = made.clone().any(|strike| strike.kind == Kind::WalVolumeFull);
     let mut hits = made.filter(|strike| strike.nodes.iter().any(|hit| hit == node));
     let is_refused = |words: &str| operation == "promote" && failure.contains(words);
-    is_refused(REFUSAL_OF_PGSQLMS)
+    REFUSALS_OF_PGSQLMS.into_iter().any(is_refused)
         || (operation == "start" && failure.contains(LOCK_OF_PGSQL))
         || (is_full && is_refused(REFUSAL))
         || (has_lost_power && WHILE_IT_LOSES_POWER.contains(&operation))

@@ -93,6 +93,7 @@ mod tests {
         let case =
             |said: &str| failover(Kind::PowerLossOne).failure(&format!("pgsql_promote_0 on db2: error '{said}'"));
         assert_eq!(count(&case("db3 is the best candidate to promote, aborting current promotion")), 0);
+        assert_eq!(count(&case("Switchover has been canceled from pre-promote action")), 0);
         assert_eq!(count(&case("this node is not the best: db3 has more WAL")), 1);
     }
 
