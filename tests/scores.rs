@@ -75,9 +75,9 @@ fn a_standby_that_has_connected_anew_gets_its_score_at_once() {
     for _ in 0..2 {
         primary.call("monitor").run().expect_code(8);
     }
-    signal(await_titled(&standbys[0].data, "postgres: walreceiver"), Signal::SIGKILL);
     let sender = || primary.sql("select pid from pg_stat_replication where application_name = 'srv2'");
     let before = sender();
+    signal(await_titled(&standbys[0].data, "postgres: walreceiver"), Signal::SIGKILL);
     wait_until("another sender", || !sender().is_empty() && sender() != before);
     primary.await_streaming("srv2");
     cluster.attributes.set_score("srv2", "");
