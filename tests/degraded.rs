@@ -27,6 +27,15 @@ fn monitor(node: &Node) -> Call {
     call.variable("OCF_CHECK_LEVEL", "10")
 }
 
+fn plain_monitor(node: &Node) -> Call {
+    monitor(node).variable("OCF_CHECK_LEVEL", "0")
+}
+
+/// How many of the calls remove a listed answer.
+fn removals(calls: &[String]) -> usize {
+    calls.iter().filter(|call| call.contains("cibadmin [--delete]")).count()
+}
+
 fn pause(standby: &Node) {
     standby.sql("select pg_wal_replay_pause()");
 }
@@ -49,8 +58,7 @@ fn a_paused_standby_is_told_when_it_has_lasted_two_monitors_and_not_listed_when_
     cluster.attributes.take_calls();
     monitor(&standby).run().expect_code(0);
     let calls = cluster.attributes.take_calls();
-    let deletes = calls.iter().filter(|call| call.contains("cibadmin [--delete]")).count();
-    assert_eq!(deletes, 1, "{calls:?}");
+    assert_eq!(removals(&calls), 1, "{calls:?}");
     assert!(calls.iter().any(|call| call.contains("_last_failure_0'][@rc-code='190' or @rc-code='191']")), "{calls:?}");
     for _ in 0..3 {
         monitor(&standby).run().expect_code(0);
@@ -63,13 +71,13 @@ fn a_paused_standby_is_told_when_it_has_lasted_two_monitors_and_not_listed_when_
 #[test]
 fn what_may_be_listed_again_is_removed_again() {
     let (cluster, _primary, standby) = replicating();
-    let plain = || monitor(&standby).variable("OCF_CHECK_LEVEL", "0").run().expect_code(0);
+    let plain = || plain_monitor(&standby).run().expect_code(0);
     pause(&standby);
     plain();
     monitor(&standby).run().expect_code(190);
     standby.sql("select pg_wal_replay_resume()");
     plain();
-    let deletes = || cluster.attributes.take_calls().iter().filter(|c| c.contains("cibadmin [--delete]")).count();
+    let deletes = || removals(&cluster.attributes.take_calls());
     assert_eq!(deletes(), 1);
     plain();
     assert_eq!(deletes(), 0);
@@ -82,13 +90,13 @@ fn what_may_be_listed_again_is_removed_again() {
 #[test]
 fn a_plain_monitor_does_not_tell_but_takes_back_what_was_told() {
     let (cluster, _primary, standby) = replicating();
-    let plain = || monitor(&standby).variable("OCF_CHECK_LEVEL", "0").run().expect_code(0);
+    let plain = || plain_monitor(&standby).run().expect_code(0);
     pause(&standby);
     plain();
     monitor(&standby).run().expect_code(190);
     cluster.attributes.take_calls();
     plain();
-    let deletes = || cluster.attributes.take_calls().iter().filter(|c| c.contains("cibadmin [--delete]")).count();
+    let deletes = || removals(&cluster.attributes.take_calls());
     assert_eq!(deletes(), 0, "the reason is still there");
     standby.sql("select pg_wal_replay_resume()");
     plain();
@@ -139,7 +147,7 @@ fn a_standby_tells_as_soon_after_a_promotion_elsewhere() {
     let promoted = standby.call("notify").meta("notify_type", "post").meta("notify_operation", "promote");
     promoted.meta("notify_promote_uname", "srv1").run().expect_code(0);
     pause(&standby);
-    monitor(&standby).variable("OCF_CHECK_LEVEL", "0").run().expect_code(0);
+    plain_monitor(&standby).run().expect_code(0);
     monitor(&standby).run().expect_code(190);
 }
 
@@ -161,7 +169,7 @@ fn an_answer_that_pacemaker_lists_again_is_removed_after_a_minute() {
     monitor(&standby).run().expect_code(0);
     fs::write(notes, r#"{"degraded_unlisted_ms": 1}"#).unwrap();
     cluster.attributes.take_calls();
-    monitor(&standby).variable("OCF_CHECK_LEVEL", "0").run().expect_code(0);
+    plain_monitor(&standby).run().expect_code(0);
     let calls = cluster.attributes.take_calls();
     assert!(calls.iter().any(|call| call.contains("cibadmin [--delete]")), "{calls:?}");
 }
