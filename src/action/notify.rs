@@ -23,33 +23,16 @@ impl Agent {
     /// `promote` is the guard.
     pub(super) fn notify(&self) -> Outcome {
         let event = self.request.notification.event;
-        if matches!(event, Some((Moment::Post, _))) {
-            self.change_notes(Notes::unlist_degraded_anew);
+        if let Some((Moment::Post, operation)) = event {
+            self.change_notes(|notes| outdate(notes, operation));
         }
         match event {
             Some((Moment::Pre, Operation::Promote)) => self.hold_election(),
-            Some((Moment::Post, Operation::Promote)) => {
-                self.change_notes(|notes| {
-                    notes.undecided_since_ms = None;
-                    notes.picked = None;
-                    notes.candidate = false;
-                    notes.slots.forget_the_cluster();
-                });
-                self.follow_after_promotion();
-            }
+            Some((Moment::Post, Operation::Promote)) => self.follow_after_promotion(),
             Some((Moment::Pre, Operation::Demote)) => self.prepare_demotion(),
-            // A receiver that was a stranger may be a node now.
-            Some((Moment::Post, Operation::Start)) => {
-                self.change_notes(|notes| {
-                    notes.ignored.clear();
-                    notes.slots.forget_the_cluster();
-                });
-                self.follow_after_start();
-            }
-            Some((Moment::Post, Operation::Stop)) => self.change_notes(|notes| notes.slots.forget_the_cluster()),
+            Some((Moment::Post, Operation::Start)) => self.follow_after_start(),
             Some((Moment::Pre, Operation::Start)) => self.checkpoint_before_a_rewind(),
-            Some((Moment::Post, Operation::Demote)) => self.change_notes(|notes| notes.stop_planned = None),
-            Some((Moment::Pre, Operation::Stop)) | None => {}
+            Some((Moment::Pre, Operation::Stop) | (Moment::Post, Operation::Demote | Operation::Stop)) | None => {}
         }
         Ok(ExitCode::Success)
     }
@@ -139,5 +122,24 @@ impl Agent {
             };
             return log::warn!("what {successor} has not received may stay on this node: {problem}");
         }
+    }
+}
+
+/// Takes out of the notes what does not hold any more after this was done somewhere in the cluster.
+fn outdate(notes: &mut Notes, done: Operation) {
+    notes.unlist_degraded_anew();
+    if done != Operation::Demote {
+        notes.slots.forget_the_cluster();
+    }
+    match done {
+        Operation::Promote => {
+            notes.undecided_since_ms = None;
+            notes.picked = None;
+            notes.candidate = false;
+        }
+        // A receiver that was a stranger may be a node now.
+        Operation::Start => notes.ignored.clear(),
+        Operation::Demote => notes.stop_planned = None,
+        Operation::Stop => {}
     }
 }

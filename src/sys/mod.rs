@@ -5,9 +5,11 @@ mod identity;
 mod journal;
 mod notes;
 mod program;
+mod volume;
 
 pub use deadline::{Deadline, Pace, ms_since_boot, since_boot};
 pub use identity::{IdentityError, Owner};
 pub use journal::{flush_log, start_log};
 pub use notes::{Notes, ScoreMemory, SlotNotes};
 pub use program::{Output, Program, ProgramError, Running};
+pub use volume::{sync_filesystem_of, sync_tells_errors};

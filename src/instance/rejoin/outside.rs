@@ -63,7 +63,7 @@ fn entries(directory: &Path) -> Vec<PathBuf> {
 }
 
 /// The links of a data directory that may lead elsewhere: tablespaces, WAL.
-fn links(data: &Path) -> Vec<PathBuf> {
+pub(super) fn links(data: &Path) -> Vec<PathBuf> {
     let mut links = entries(&data.join("pg_tblspc"));
     links.push(data.join("pg_wal"));
     links.retain(|link| link.is_symlink());

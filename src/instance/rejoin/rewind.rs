@@ -4,16 +4,20 @@
 //!   single-user mode refuses `standby.signal`;
 //! - before version 16 it sees nothing to do until the source has made a checkpoint on its new timeline;
 //! - interrupted, it leaves a directory that looks like an instance, and whose WAL it has partly replaced;
-//! - it copies the source's configuration files over the node's own.
+//! - it copies the source's configuration files over the node's own;
+//! - it brings each file of the directory to disk by itself, and so does the recovery before it: with thousands of files, most
+//!   of them untouched, on a busy disk, that is most of the time that it takes.
 
 use std::fs;
+use std::io;
 use std::time::Duration;
 
 use super::keep_aside::{Range, keep, new_name, remove_oldest, restore_own_files, restore_wal};
+use super::outside::links;
 use super::source::Source;
 use super::{Marker, Phase};
 use crate::instance::{ControlData, Instance, signal_file, words};
-use crate::sys::{Deadline, Output, Owner, Pace, Program};
+use crate::sys::{Deadline, Output, Owner, Pace, Program, sync_filesystem_of, sync_tells_errors};
 use crate::types::{Lsn, Timeline};
 
 /// A copy of any size must be able to end; the worker's end is the agent's business.
@@ -59,10 +63,7 @@ impl Rewind<'_> {
                 restore_wal(kept, data).map_err(|e| format!("cannot put the WAL back from {}: {e}", kept.display()))?;
             }
         }
-        let output = self.pg_rewind(&[], LONG)?;
-        if !output.status.success() {
-            return Err(failure_of(&output));
-        }
+        self.rewind_durably()?;
         if let Some(kept) = &marker.kept {
             restore_own_files(kept, data).map_err(|e| format!("cannot put the configuration back: {e}"))?;
         }
@@ -70,6 +71,26 @@ impl Rewind<'_> {
             self.source.name_primary(data).map_err(|e| format!("cannot write primary_conninfo: {e}"))?;
         }
         self.make_standby()
+    }
+
+    /// What it has written is on disk when this returns.
+    fn rewind_durably(&self) -> Result<(), RewindError> {
+        let by_volume = sync_tells_errors();
+        let output = self.pg_rewind(if by_volume { &["--no-sync"] } else { &[] }, LONG)?;
+        if !output.status.success() {
+            return Err(failure_of(&output));
+        }
+        if by_volume {
+            self.sync_volumes().map_err(|e| format!("cannot bring the rewound directory to disk: {e}"))?;
+        }
+        Ok(())
+    }
+
+    /// The volumes of the data directory, the WAL and the tablespaces.
+    fn sync_volumes(&self) -> io::Result<()> {
+        let data = self.instance.data_directory();
+        sync_filesystem_of(data)?;
+        links(data).iter().try_for_each(|link| sync_filesystem_of(link))
     }
 
     fn make_standby(&self) -> Result<(), RewindError> {
@@ -103,7 +124,13 @@ impl Rewind<'_> {
         let _ = fs::remove_file(instance.data_directory().join("standby.signal"));
         let options = words::split(&instance.parameters.start_opts).ok_or("parameter start_opts has an open quote")?;
         let program = Program::new(instance.program("postgres")).owned_by(&self.owner);
-        let program = program.arg("--single").arg("-D").arg(&instance.parameters.pgdata).args(options);
+        let program = program.arg("--single").arg("-D").arg(&instance.parameters.pgdata);
+        let has_option = instance.major_version().is_some_and(|major| major >= 14);
+        let by_volume: &[&str] = match has_option && sync_tells_errors() {
+            true => &["-c", "recovery_init_sync_method=syncfs"],
+            false => &[],
+        };
+        let program = program.args(by_volume).args(options);
         let program = program.args(["-c", "logging_collector=off", "template1"]);
         let recovered = program.run(Deadline::after(LONG));
         recovered.map(drop).map_err(|e| format!("crash recovery before the rewind failed: {e}"))
@@ -194,7 +221,7 @@ impl Rewind<'_> {
         let program = program.arg("--target-pgdata").arg(self.instance.data_directory());
         let program = program.args(["--source-server", &self.source.conninfo_for_sql()]).args(options);
         // Version 12 has no such option, and no crash recovery of its own either.
-        let has_option = self.instance.version().parse::<u32>().is_ok_and(|major| major >= 13);
+        let has_option = self.instance.major_version().is_some_and(|major| major >= 13);
         let program = if has_option { program.arg("--no-ensure-shutdown") } else { program };
         program.output(Deadline::after(limit)).map_err(|e| e.to_string())
     }

@@ -160,10 +160,20 @@ impl Plan {
     /// In synchronous mode the shell agent makes one standby of several promotable.
     pub(crate) fn promotable_standbys(&self) -> usize {
         let standbys = self.cluster_nodes().count().saturating_sub(1);
-        match self.agent.ends_with(":pgsql") {
+        match self.is_of_the_shell_agent() {
             true => standbys.min(1),
             false => standbys,
         }
+    }
+
+    /// The shell agent's documentation has a node rebuilt while its cluster services are down: what the agent has noted about
+    /// the node goes with them.
+    pub(crate) fn agent_is_rebuilt_without_services(&self) -> bool {
+        self.is_of_the_shell_agent()
+    }
+
+    fn is_of_the_shell_agent(&self) -> bool {
+        self.agent.ends_with(":pgsql")
     }
 
     /// Whether a node that holds WAL which the primary lacks, or that lacks WAL which the primary no longer has, comes

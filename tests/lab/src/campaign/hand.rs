@@ -5,15 +5,19 @@
 //! |---|---|
 //! | pgbaton | nothing |
 //! | pgsqlms | a fenced primary is rebuilt before its cluster services are started; an instance that ended in its recovery, for whose end the agent waits, is started and stopped by hand |
-//! | pgsql | a fresh base backup after a crash; `PGSQL.lock` removed before the old primary can start |
+//! | pgsql | a fresh base backup after a crash, made while the node's cluster services are down; `PGSQL.lock` removed before the old primary can start |
+//! | pgsql | the ban that it gives a node with newer data than the new primary's is lifted, after a fresh base backup |
+//! | pgsql | cluster services started anew where it goes on forbidding the promotion of an instance that streams |
 //! | pgsqlms, pgsql | what has failed too often is cleaned up |
 
+use std::slice;
 use std::time::{Duration, Instant};
 
 use super::healing::Healing;
 use super::record::Micros;
 use crate::cluster::instances;
 use crate::cluster::node_shell::COMMAND_LIMIT;
+use crate::cluster::state::State;
 use crate::error::Result;
 use crate::harness::lab::is_reachable;
 use crate::harness::{Lab, full_strength};
@@ -22,9 +26,6 @@ use crate::harness::{Lab, full_strength};
 const PATIENCE: Duration = Duration::from_secs(25);
 const START_LIMIT: Duration = Duration::from_secs(30);
 const LOCK_OF_SHELL_AGENT: &str = "/var/lib/postgresql/agent/PGSQL.lock";
-/// What the unit files start. Their output would keep the caller waiting.
-const START_SERVICES: &str = "corosync && until corosync-cmapctl totem.cluster_name >/dev/null 2>&1; do sleep 0.1; done
-    PCMK_logfile=/var/log/pacemaker/pacemaker.log setsid pacemakerd </dev/null >/dev/null 2>&1 &";
 
 /// Says by its exit code whether there was something to do.
 const RECOVER: &str = "! pgrep -u postgres -x postgres >/dev/null &&
@@ -97,8 +98,18 @@ impl<'a> Hand<'a> {
         }
         // A copy is made from a primary.
         match is_clean || (cleaned_in_vain && state.promoted.len() == 1) {
-            true => self.rebuild_stray(),
+            true => self.help_a_standby(&state),
             false => self.clean_up(),
+        }
+    }
+
+    fn help_a_standby(&self, state: &State) -> Result<Vec<String>> {
+        if let Some(node) = full_strength::stray_standby(self.lab)? {
+            return self.rebuild(&node, state);
+        }
+        match full_strength::is_promotion_forbidden(self.lab, state) {
+            true => self.restart_services(state),
+            false => Ok(Vec::new()),
         }
     }
 
@@ -122,7 +133,7 @@ impl<'a> Hand<'a> {
         if is_rebuilt {
             instances::rebuild(&self.lab.plan, node)?;
         }
-        self.lab.try_run(node, &["bash", "-c", START_SERVICES], START_LIMIT)?;
+        self.lab.start_services(node)?;
         Ok(match is_rebuilt {
             true => format!("{node}: rebuilt by pg_basebackup, cluster services started"),
             false => format!("{node}: cluster services started"),
@@ -162,10 +173,27 @@ impl<'a> Hand<'a> {
         Ok(steps)
     }
 
-    fn rebuild_stray(&self) -> Result<Vec<String>> {
-        let Some(node) = full_strength::stray_standby(self.lab)? else { return Ok(Vec::new()) };
-        full_strength::rebuild(self.lab, &node)?;
-        Ok(vec![format!("{node}: rebuilt by pg_basebackup")])
+    /// A node that is banned for its newer data may come back when it has the primary's.
+    fn rebuild(&self, node: &str, state: &State) -> Result<Vec<String>> {
+        full_strength::rebuild(self.lab, node)?;
+        let mut steps = vec![format!("{node}: rebuilt by pg_basebackup")];
+        if state.bans.iter().any(|ban| ban.ends_with(&format!("-on-{node}"))) {
+            self.lab.lift_agents_bans()?;
+            steps.push(format!("{node}: ban lifted"));
+        }
+        Ok(steps)
+    }
+
+    /// The scores that an agent gave a node go with the node's cluster services. A node whose score was lost is the first; no
+    /// node twice before the others.
+    fn restart_services(&self, state: &State) -> Result<Vec<String>> {
+        let step = |node: &String| format!("{node}: cluster services started anew");
+        let restarts = |node: &String| self.steps.iter().filter(|made| **made == step(node)).count();
+        let first = state.unpromoted.iter().min_by_key(|node| (restarts(node), state.scores.contains_key(*node)));
+        let Some(node) = first else { return Ok(Vec::new()) };
+        self.lab.stop_services(slice::from_ref(node))?;
+        self.lab.start_services(node)?;
+        Ok(vec![step(node)])
     }
 
     fn clean_up(&self) -> Result<Vec<String>> {

@@ -113,7 +113,12 @@ fn is_whole(lab: &Lab, state: &State) -> bool {
         && state.unpromoted.len() == count - 1
         && (!lab.plan.has_address() || state.address.as_ref() == state.promoted.first())
         && state.troubled.is_empty()
-        && promotable(state) >= lab.plan.promotable_standbys()
+        && !is_promotion_forbidden(lab, state)
+}
+
+/// Whether fewer standbys may be promoted than the agent allows when all is well.
+pub(crate) fn is_promotion_forbidden(lab: &Lab, state: &State) -> bool {
+    promotable(state) < lab.plan.promotable_standbys()
 }
 
 fn promotable(state: &State) -> usize {
@@ -220,6 +225,7 @@ fn undo_in_the_cluster(lab: &Lab) -> Result<()> {
     }
     if !state.bans.is_empty() {
         lab.clear_moves()?;
+        lab.lift_agents_bans()?;
     }
     if !state.failures.is_empty() || !state.troubled.is_empty() {
         lab.clean_up_failures()?;
@@ -235,8 +241,19 @@ pub(crate) fn stray_standby(lab: &Lab) -> Result<Option<String>> {
     Ok(strays.find(|node| !streaming.lines().any(|name| name == node)))
 }
 
-/// Rebuilds an instance while the cluster keeps its hands off.
+/// Rebuilds an instance while the cluster keeps its hands off, in the way that its agent's documentation says.
 pub(crate) fn rebuild(lab: &Lab, node: &str) -> Result<()> {
+    match lab.plan.agent_is_rebuilt_without_services() {
+        true => {
+            lab.stop_services(&[node.to_owned()])?;
+            instances::rebuild(&lab.plan, node)?;
+            lab.start_services(node)
+        }
+        false => rebuild_in_standby_mode(lab, node),
+    }
+}
+
+fn rebuild_in_standby_mode(lab: &Lab, node: &str) -> Result<()> {
     lab.standby_mode(node, true)?;
     wait::until_true(&format!("stop of the instance on {node}"), STOP_LIMIT, || {
         Ok(run_on(node, &["pgrep", "-u", "postgres", "-x", "postgres"], COMMAND_LIMIT)?.code != 0)

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::client::Client;
 use super::history::History;
 use crate::cluster::node_shell::{COMMAND_LIMIT, check_on, check_on_within, run_on, sql_on, sql_on_within};
-use crate::cluster::state::State;
+use crate::cluster::state::{RESOURCE, State};
 use crate::error::{Doing, Error, Result, unexpected};
 use crate::paths;
 use crate::plan::Plan;
@@ -19,6 +19,10 @@ use crate::wait::{self, Seen};
 /// Longer than any failover, with fencing, timeouts of actions and a restart of the node in it.
 const RECOVERY_LIMIT: Duration = Duration::from_secs(120);
 const SERVICES_STOP_LIMIT: Duration = Duration::from_secs(60);
+const SERVICES_START_LIMIT: Duration = Duration::from_secs(30);
+/// What the unit files start. Their output would keep the caller waiting.
+const START_SERVICES: &str = "corosync && until corosync-cmapctl totem.cluster_name >/dev/null 2>&1; do sleep 0.1; done
+    PCMK_logfile=/var/log/pacemaker/pacemaker.log setsid pacemakerd </dev/null >/dev/null 2>&1 &";
 /// The clone that the commands for people speak of.
 pub(crate) const CLONE: &str = "pgsql-clone";
 
@@ -273,7 +277,17 @@ impl Lab {
             })?;
             run_on(node, &["pkill", "-TERM", "-x", "corosync-qdevic|corosync"], SERVICES_STOP_LIMIT)?;
         }
+        nodes.iter().try_for_each(|node| {
+            wait::until_true(&format!("end of corosync on {node}"), SERVICES_STOP_LIMIT, || {
+                Ok(run_on(node, &["pgrep", "-x", "corosync-qdevic|corosync"], COMMAND_LIMIT)?.code != 0)
+            })
+        })?;
         Ok(())
+    }
+
+    /// Starts corosync and Pacemaker on a node that runs neither.
+    pub(crate) fn start_services(&self, node: &str) -> Result<()> {
+        self.try_run(node, &["bash", "-c", START_SERVICES], SERVICES_START_LIMIT).map(drop)
     }
 
     pub(crate) fn runs_services(&self, node: &str) -> Result<bool> {
@@ -298,6 +312,11 @@ impl Lab {
     /// Removes the constraints that moves and bans leave behind.
     pub(crate) fn clear_moves(&self) -> Result<()> {
         self.run_somewhere(&["crm_resource", "--resource", CLONE, "--clear"]).map(drop)
+    }
+
+    /// Removes the bans that the shell agent itself sets, on the instances instead of their clone.
+    pub(crate) fn lift_agents_bans(&self) -> Result<()> {
+        self.run_somewhere(&["crm_resource", "--resource", RESOURCE, "--clear"]).map(drop)
     }
 
     /// Forgets the failed actions that are listed; what they kept from running may run again.
