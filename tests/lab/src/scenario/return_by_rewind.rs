@@ -34,16 +34,17 @@ fn lose_and_get_back(lab: &Lab, node: &str) -> Verdict {
     let before = lab.kept_on(node)?;
     let client = lab.writing_client()?;
 
-    let waited = wait_for_disk();
     let old = lab.lose_primary(&client, |_| Ok(()))?;
     if old != node {
         return unexpected(format!("{node} should have been the primary, {old} was"));
     }
 
     lab.wait_for_another_primary(&old)?;
+    // Before the node that was fenced has joined the cluster again.
+    let waited = time_spent_on_the_disk();
     client.wait_for_rows(50)?;
     lab.wait_for_full_strength()?;
-    assert_soon_streaming(lab, &old, wait_for_disk().saturating_sub(waited))?;
+    assert_soon_streaming(lab, &old, time_spent_on_the_disk().saturating_sub(waited))?;
     client.wait_for_rows(50)?;
     let report = client.stop()?;
     report.assert_no_two_writers()?;
@@ -63,7 +64,7 @@ fn assert_soon_streaming(lab: &Lab, node: &str, waited: Duration) -> Verdict {
 
 /// How long all that wanted to run on this machine has waited for a disk since it booted (`full` of pressure stall
 /// information); nothing where the kernel does not tell.
-fn wait_for_disk() -> Duration {
+fn time_spent_on_the_disk() -> Duration {
     let text = fs::read_to_string("/proc/pressure/io").unwrap_or_default();
     let full = text.lines().find(|line| line.starts_with("full"));
     let total = full.and_then(|line| line.rsplit_once("total=")?.1.parse().ok());
