@@ -10,7 +10,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use support::cluster::Cluster;
-use support::node::{Seen, as_owner, run};
+use support::node::{Seen, as_owner, as_owner_of_files, run};
 use support::rejoin::{Diverged, diverged, diverged_with, expect_following, promote};
 use support::transition::Promotion;
 use support::wait_until;
@@ -44,6 +44,22 @@ fn a_diverged_primary_is_rewound_and_what_it_alone_had_is_kept_aside() {
         old.call("monitor").run().expect_code(0);
     }
     assert_eq!(cluster.attributes.state("srv1"), "streaming");
+}
+
+/// After a boot the number of a server that lost its power may be that of anything, the agent's own worker included.
+#[test]
+fn the_number_of_a_server_that_is_gone_may_be_another_process_of_its_owner() {
+    let Diverged { old, new, .. } = diverged();
+    let mut other = as_owner_of_files("sleep").arg("600").spawn().unwrap();
+    let file = fs::read_to_string(old.data.join("postmaster.pid")).unwrap();
+    let (_, rest) = file.split_once('\n').unwrap();
+    old.write("postmaster.pid", &format!("{}\n{rest}", other.id()));
+    let start = old.call("start").timeout(60_000).run();
+    other.kill().unwrap();
+    other.wait().unwrap();
+    let start = start.expect_code(0);
+    assert_eq!(start.logged("tried again"), 0, "{start:#?}");
+    expect_following(&old, &new);
 }
 
 #[test]

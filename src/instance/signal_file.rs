@@ -47,19 +47,18 @@ impl Instance {
         self.in_data_directory("standby.signal", create, deadline)
     }
 
-    /// Removes a `postmaster.pid` that no server of this data directory wrote, if it names a live process.
-    /// The caller has found no server process. PostgreSQL itself overwrites a file whose process is gone,
-    /// and refuses to start when the id is in use: by another program since a reboot, or by a postmaster
-    /// that was killed and not yet reaped.
+    /// Removes the `postmaster.pid` of a server that is gone. The caller has found no server process. PostgreSQL itself overwrites
+    /// a file whose process is gone, and refuses to start when the id is in use by the same user (`CreateLockFile`): by
+    /// another program since a reboot, a thread of this one included, or by a postmaster that was killed and not yet reaped.
     ///
     /// # Errors
     /// When the file is in the way and cannot be removed.
     pub fn remove_stale_pid_file(&self, deadline: Deadline) -> Result<(), SignalFileError> {
         let Some(pid) = self.pid_file().and_then(|file| file.pid) else { return Ok(()) };
-        if !Path::new(&format!("/proc/{pid}")).exists() || self.is_running() {
+        if self.is_running() {
             return Ok(());
         }
-        log::warn!("removing postmaster.pid: process {pid} is no server of {}", self.data_directory().display());
+        log::info!("removing postmaster.pid: process {pid} is no server of {}", self.data_directory().display());
         let socket_lock = self.stale_socket_lock();
         let remove = |directory: &Path| {
             socket_lock.map_or(Ok(()), fs::remove_file)?;

@@ -122,6 +122,7 @@ impl Rewind<'_> {
         let instance = self.instance;
         log::info!("the instance was not stopped cleanly; recovering it by itself, in single-user mode");
         let _ = fs::remove_file(instance.data_directory().join("standby.signal"));
+        instance.remove_stale_pid_file(Deadline::after(SHORT)).map_err(|e| e.to_string())?;
         let options = words::split(&instance.parameters.start_opts).ok_or("parameter start_opts has an open quote")?;
         let program = Program::new(instance.program("postgres")).owned_by(&self.owner);
         let program = program.arg("--single").arg("-D").arg(&instance.parameters.pgdata);
@@ -139,7 +140,8 @@ impl Rewind<'_> {
     /// Where `pg_rewind` would begin; `None` when there is nothing to rewind.
     fn plan(&self, marker: &Marker) -> Result<Option<Plan>, RewindError> {
         self.await_checkpoint(Timeline(marker.timeline))?;
-        let output = self.pg_rewind(&["--dry-run"], SHORT)?;
+        // It reads all that a rewind reads, the source's WAL included, and writes nothing.
+        let output = self.pg_rewind(&["--dry-run"], LONG)?;
         if !output.status.success() {
             return Err(failure_of(&output));
         }

@@ -65,10 +65,13 @@ pub(crate) struct Scenario {
     example: Option<&'static str>,
     /// Whether its instances have data checksums.
     checksums: bool,
+    /// Whether nothing of other scenarios may be left: a rewind copies all WAL files of its source, used or not, and its duration
+    /// tells nothing where others have written much.
+    fresh: bool,
 }
 
 const fn scenario(name: &'static str, tell: fn(&Lab) -> Verdict) -> Scenario {
-    Scenario { name, tell, nodes: None, example: None, checksums: true }
+    Scenario { name, tell, nodes: None, example: None, checksums: true, fresh: false }
 }
 
 /// All of them, in the order in which they run. Those that need a cluster of their own come last.
@@ -134,8 +137,11 @@ pub(crate) const ALL: &[Scenario] = &[
     scenario("agent_killed_in_promote", agent_killed::agent_killed_in_promote),
     scenario("agent_killed_in_demote", agent_killed::agent_killed_in_demote),
     // Nodes that come back.
-    scenario("return_by_rewind", return_by_rewind::return_by_rewind),
-    scenario("return_by_rewind_three_times", return_by_rewind::return_by_rewind_three_times),
+    Scenario { fresh: true, ..scenario("return_by_rewind", return_by_rewind::return_by_rewind) },
+    Scenario {
+        fresh: true,
+        ..scenario("return_by_rewind_three_times", return_by_rewind::return_by_rewind_three_times)
+    },
     scenario("return_of_a_short_primary", return_of_a_short_primary::return_of_a_short_primary),
     scenario("rewind_interrupted_by_power_loss", rewind_interrupted_by_power_loss::rewind_interrupted_by_power_loss),
     scenario(
@@ -243,7 +249,10 @@ fn run_one(scenario: &Scenario, wish: &Wish) -> Result<String> {
     }
     wish.checksums = scenario.checksums;
     let start = Instant::now();
-    let lab = full_strength::reach(&wish)?;
+    let lab = match scenario.fresh {
+        true => full_strength::build_anew(&wish)?,
+        false => full_strength::reach(&wish)?,
+    };
     let prepared = start.elapsed();
     let verdict = catch_unwind(AssertUnwindSafe(|| (scenario.tell)(&lab)))
         .unwrap_or_else(|_| unexpected("the scenario has panicked, see above"));
