@@ -110,7 +110,7 @@ impl Program {
         let mut command = self.command();
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let child = command.spawn().map_err(|cause| self.not_started(cause))?;
-        Ok(Running::watch(self.to_string(), child))
+        Ok(Running::watch(self.to_string(), child, collect))
     }
 
     /// Runs the program to its end, whatever the end is.
@@ -119,6 +119,18 @@ impl Program {
     /// When it cannot be started, or has not ended at the deadline.
     pub fn output(&self, deadline: Deadline) -> Result<Output, ProgramError> {
         self.spawn()?.wait(deadline)
+    }
+
+    /// Runs the program to its end, or until a line of its standard error has these words: it is killed then. Its
+    /// standard output is thrown away.
+    ///
+    /// # Errors
+    /// As [`Program::output`].
+    pub fn output_until(&self, words: &'static str, deadline: Deadline) -> Result<Output, ProgramError> {
+        let mut command = self.command();
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let child = command.spawn().map_err(|cause| self.not_started(cause))?;
+        Running::watch(self.to_string(), child, move |child| collect_until(child, words)).wait(deadline)
     }
 
     /// Runs the program and returns its standard output.
@@ -172,7 +184,11 @@ pub struct Running {
 }
 
 impl Running {
-    fn watch(program: String, child: Child) -> Self {
+    fn watch(
+        program: String,
+        child: Child,
+        collect: impl FnOnce(Child) -> io::Result<Output> + Send + 'static,
+    ) -> Self {
         let pid = child.id();
         let (sender, end) = mpsc::channel();
         std::thread::spawn(move || sender.send(collect(child)));
@@ -227,6 +243,21 @@ fn collect(mut child: Child) -> io::Result<Output> {
     Ok(Output { status: child.wait()?, stdout, stderr })
 }
 
+/// Reads standard error to its end or to these words, which end the child, then reaps it.
+fn collect_until(mut child: Child, words: &str) -> io::Result<Output> {
+    let mut stderr = String::new();
+    let lines = child.stderr.take().into_iter().flat_map(|pipe| BufReader::new(pipe).split(b'\n'));
+    for line in lines.map_while(Result::ok) {
+        stderr.push_str(&String::from_utf8_lossy(&line));
+        stderr.push('\n');
+        if stderr.contains(words) {
+            child.kill()?;
+            break;
+        }
+    }
+    Ok(Output { status: child.wait()?, stdout: String::new(), stderr })
+}
+
 /// What can be read; a program's output is text for people and parsers that refuse nonsense.
 fn read_all(pipe: Option<impl Read>) -> String {
     let mut bytes = Vec::new();
@@ -271,6 +302,17 @@ mod tests {
         let end = Program::new("sleep").arg("60").output(Deadline::after(Duration::from_millis(50)));
         assert!(matches!(end, Err(ProgramError::Timeout(_))));
         assert!(begin.elapsed() < Duration::from_secs(5));
+    }
+
+    #[test]
+    fn a_program_is_ended_when_it_has_said_what_is_looked_for() {
+        let said = |script: &str| Program::new("sh").args(["-c", script]).output_until("at ", soon()).unwrap();
+        let ended = said("echo first >&2; echo fork at 5 >&2; exec sleep 60");
+        assert_eq!((ended.stderr.as_str(), ended.status.code()), ("first\nfork at 5\n", None));
+        let other = said("echo first >&2; echo second; exit 3");
+        assert_eq!((other.stderr.as_str(), other.status.code()), ("first\n", Some(3)));
+        let hung = Program::new("sleep").arg("60").output_until("at ", Deadline::after(Duration::from_millis(50)));
+        assert!(matches!(hung, Err(ProgramError::Timeout(_))));
     }
 
     #[test]

@@ -73,10 +73,10 @@ impl Instance {
         })
     }
 
-    /// Whether it is time to try again what has failed: the more often it has, the later.
+    /// Whether it is time to try again what has failed: the first time at once, then the later the more often it has.
     #[must_use]
     pub fn rejoin_is_due(&self, marker: &Marker) -> bool {
-        let pause = Duration::from_secs(u64::from(marker.failures) * 10).min(LONGEST_PAUSE);
+        let pause = Duration::from_secs(u64::from(marker.failures.saturating_sub(1)) * 10).min(LONGEST_PAUSE);
         let written =
             std::fs::symlink_metadata(marker::marker_path(self.data_directory())).and_then(|file| file.modified());
         // A clock that was set back makes it due.

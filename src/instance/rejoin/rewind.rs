@@ -76,7 +76,8 @@ impl Rewind<'_> {
     /// What it has written is on disk when this returns.
     fn rewind_durably(&self) -> Result<(), RewindError> {
         let by_volume = sync_tells_errors();
-        let output = self.pg_rewind(if by_volume { &["--no-sync"] } else { &[] }, LONG)?;
+        let program = self.pg_rewind(if by_volume { &["--no-sync"] } else { &[] });
+        let output = program.output(Deadline::after(LONG)).map_err(|e| e.to_string())?;
         if !output.status.success() {
             return Err(failure_of(&output));
         }
@@ -140,12 +141,13 @@ impl Rewind<'_> {
     /// Where `pg_rewind` would begin; `None` when there is nothing to rewind.
     fn plan(&self, marker: &Marker) -> Result<Option<Plan>, RewindError> {
         self.await_checkpoint(Timeline(marker.timeline))?;
-        // It reads all that a rewind reads, the source's WAL included, and writes nothing.
-        let output = self.pg_rewind(&["--dry-run"], LONG)?;
-        if !output.status.success() {
-            return Err(failure_of(&output));
+        // Left to itself it would go on to fetch all that a rewind fetches, the source's WAL included.
+        let dry_run = self.pg_rewind(&["--dry-run"]).output_until(Plan::LAST_WORDS, Deadline::after(LONG));
+        let output = dry_run.map_err(|e| e.to_string())?;
+        match Plan::parse(&output.stderr) {
+            None if !output.status.success() => Err(failure_of(&output)),
+            plan => Ok(plan),
         }
-        Ok(Plan::parse(&format!("{}{}", output.stdout, output.stderr)))
     }
 
     /// Until the source's control file shows the timeline that the source writes, `pg_rewind` sees an older
@@ -218,14 +220,13 @@ impl Rewind<'_> {
         format!("Records beyond the fork (Transaction/COMMIT: transactions; Heap: rows):\n{}", lines.join("\n"))
     }
 
-    fn pg_rewind(&self, options: &[&str], limit: Duration) -> Result<Output, String> {
+    fn pg_rewind(&self, options: &[&str]) -> Program {
         let program = self.source.program(self.instance, &self.owner, "pg_rewind");
         let program = program.arg("--target-pgdata").arg(self.instance.data_directory());
         let program = program.args(["--source-server", &self.source.conninfo_for_sql()]).args(options);
         // Version 12 has no such option, and no crash recovery of its own either.
         let has_option = self.instance.major_version().is_some_and(|major| major >= 13);
-        let program = if has_option { program.arg("--no-ensure-shutdown") } else { program };
-        program.output(Deadline::after(limit)).map_err(|e| e.to_string())
+        if has_option { program.arg("--no-ensure-shutdown") } else { program }
     }
 }
 
@@ -237,6 +238,9 @@ struct Plan {
 }
 
 impl Plan {
+    /// What it says last before it begins to read and fetch.
+    const LAST_WORDS: &str = "last common checkpoint at ";
+
     /// `servers diverged at WAL location X on timeline N`, `rewinding from last common checkpoint at Y on
     /// timeline N` (pg_rewind.c, the same from 12 to 18).
     fn parse(text: &str) -> Option<Plan> {
@@ -244,10 +248,7 @@ impl Plan {
             let (_, rest) = text.split_once(words)?;
             rest.split_whitespace().next()?.parse().ok()
         };
-        Some(Plan {
-            fork: after("servers diverged at WAL location ")?,
-            checkpoint: after("last common checkpoint at ")?,
-        })
+        Some(Plan { fork: after("servers diverged at WAL location ")?, checkpoint: after(Plan::LAST_WORDS)? })
     }
 }
 
