@@ -46,6 +46,34 @@ fn a_crashed_primary_is_demoted_as_the_notification_before_told() {
     demote().run().expect_code(0);
 }
 
+/// As after the attribute daemon on the primary's node was killed.
+fn demoted_for_a_lost_score() -> (Node, Vec<Node>) {
+    let (primary, standbys) = in_service();
+    primary.cluster.attributes.lose_all_of("srv1");
+    (primary, standbys)
+}
+
+#[test]
+fn a_primary_whose_score_is_lost_gets_it_back_before_it_is_demoted_for_that() {
+    let (primary, _standbys) = demoted_for_a_lost_score();
+    let told = pre_demote(&primary, "srv2").meta("notify_promoted_uname", "srv1").run().expect_code(0);
+    assert_eq!(told.logged("the plan to demote it is void"), 1, "{told:#?}");
+    assert_eq!(primary.cluster.attributes.scores(), "srv1=1001");
+    primary.call("monitor").run().expect_code(8);
+    assert!(primary.cluster.attributes.timeline("srv1").contains(" srv1 "));
+    let again = pre_demote(&primary, "srv2").meta("notify_promoted_uname", "srv1").run().expect_code(0);
+    assert_eq!(again.logged("score"), 0, "{again:#?}");
+}
+
+#[test]
+fn a_score_is_left_alone_where_more_than_the_score_has_to_go() {
+    let (primary, _standbys) = demoted_for_a_lost_score();
+    let pre_demote = || pre_demote(&primary, "srv2");
+    pre_demote().meta("notify_promoted_uname", "srv1").meta("notify_stop_uname", "srv1").run().expect_code(0);
+    pre_demote().meta("notify_promoted_uname", "srv1 srv2").run().expect_code(0);
+    assert_eq!(primary.cluster.attributes.scores(), "");
+}
+
 fn ends_without_a_wait(primary: &Node, promote: &str) {
     let begin = Instant::now();
     assert_eq!(pre_demote(primary, promote).run().expect_code(0).logged(WARNING), 0);

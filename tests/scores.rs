@@ -49,11 +49,17 @@ fn notes(cluster: &Cluster, node: &Node) -> PathBuf {
 
 /// As if they had been read long ago.
 fn forget_scores(cluster: &Cluster, primary: &Node) {
-    let path = notes(cluster, primary);
+    change_notes(cluster, primary, |notes| {
+        if !notes["scores"].is_null() {
+            notes["scores"]["read_ms"] = 0.into();
+        }
+    });
+}
+
+fn change_notes(cluster: &Cluster, node: &Node, change: impl FnOnce(&mut Value)) {
+    let path = notes(cluster, node);
     let mut notes: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
-    if !notes["scores"].is_null() {
-        notes["scores"]["read_ms"] = 0.into();
-    }
+    change(&mut notes);
     fs::write(path, notes.to_string()).unwrap();
 }
 
@@ -67,6 +73,37 @@ fn a_score_that_somebody_has_deleted_is_written_again() {
     forget_scores(&cluster, &primary);
     primary.call("monitor").run().expect_code(8);
     assert_eq!(cluster.attributes.scores(), "srv1=1001 srv2=1000 srv3=990");
+}
+
+/// The attribute daemon was killed, and nobody was demoted for it.
+#[test]
+fn a_primary_tells_all_again_when_the_cluster_has_lost_it() {
+    let (cluster, primary, _standbys) = replicating();
+    for _ in 0..2 {
+        primary.call("monitor").run().expect_code(8);
+    }
+    let told = cluster.attributes.timeline("srv1");
+    assert!(told.contains(" srv1 "), "{told}");
+    cluster.attributes.lose_all_of("srv1");
+    forget_scores(&cluster, &primary);
+    primary.call("monitor").run().expect_code(8);
+    assert_eq!(cluster.attributes.scores(), "srv1=1001 srv2=1000 srv3=990");
+    assert_eq!((cluster.attributes.timeline("srv1"), cluster.attributes.state("srv1")), (told, "primary".to_owned()));
+}
+
+#[test]
+fn a_standby_shows_its_state_again_when_the_cluster_has_lost_it() {
+    let (cluster, _primary, standbys) = replicating();
+    for _ in 0..2 {
+        standbys[0].call("monitor").run().expect_code(0);
+    }
+    assert_eq!(cluster.attributes.state("srv2"), "streaming");
+    cluster.attributes.lose_all_of("srv2");
+    standbys[0].call("monitor").run().expect_code(0);
+    assert_eq!(cluster.attributes.state("srv2"), "", "each monitor asks");
+    change_notes(&cluster, &standbys[0], |notes| notes["state_checked_ms"] = 0.into());
+    standbys[0].call("monitor").run().expect_code(0);
+    assert_eq!(cluster.attributes.state("srv2"), "streaming");
 }
 
 #[test]

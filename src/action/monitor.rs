@@ -8,7 +8,7 @@ use crate::instance::Session;
 use crate::ocf::{ExitCode, Failure};
 use crate::policy::condition::Condition;
 use crate::policy::monitor::{Answer, answer};
-use crate::sys::Pace;
+use crate::sys::{Notes, Pace};
 use crate::types::{Role, State};
 
 /// How long a state that will change by itself is looked at. Notifications wait behind a monitor.
@@ -59,7 +59,7 @@ impl Agent {
     /// A probe that finds the instance running is the first question after Pacemaker, or its controller alone, was started
     /// anew. What was published before may be gone, and the promotion scores are what a failover needs first.
     fn show_again(&self) {
-        self.change_notes(|notes| (notes.slots.published, notes.state_shown, notes.scores) = (None, None, None));
+        self.change_notes(Notes::tell_all_again);
         if !self.in_cluster() {
             return;
         }

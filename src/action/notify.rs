@@ -78,15 +78,24 @@ impl Agent {
         let stop_planned = self.request.notification.stop.contains(&own);
         self.change_notes(|notes| notes.stop_planned = Some(stop_planned));
         let Some(session) = self.await_serving() else { return };
+        let in_service = self.has_been_in_service();
+        if in_service && !stop_planned && self.is_the_only_primary(&own) && self.restores_lost_score(&own) {
+            return;
+        }
         let deadline = self.deadline.at_most(CHECKPOINT);
         let checkpointing = self.instance.connect(self.instance.pid_file().as_ref(), deadline);
         if let Err(error) = checkpointing.and_then(|session| session.checkpoint(deadline)) {
             log::warn!("no checkpoint before the demotion: {error}; the shutdown may take longer");
         }
         let successor = self.request.notification.promote.iter().find(|node| **node != own);
-        if let Some(successor) = successor.filter(|_| self.has_been_in_service()) {
+        if let Some(successor) = successor.filter(|_| in_service) {
             self.await_connection_of(successor, &session);
         }
+    }
+
+    /// As far as Pacemaker knows. Of several, the scores as they are say who stays.
+    fn is_the_only_primary(&self, own: &NodeName) -> bool {
+        matches!(&self.request.notification.promoted[..], [one] if one == own)
     }
 
     /// Whether this primary's own monitor has looked after it since its promotion. After a promotion that failed Pacemaker

@@ -9,11 +9,14 @@ use crate::instance::{Receiver, Sending, Session};
 use crate::ocf::Failure;
 use crate::policy::condition::Condition;
 use crate::policy::score::{Connected, Plan, View, plan};
-use crate::sys::{Deadline, Notes, ScoreMemory, ms_since_boot};
+use crate::sys::{Deadline, Notes, Pace, ScoreMemory, ms_since_boot};
 use crate::types::{NodeName, Score};
 
 /// The share of a monitor that the scores may take.
 const TIME: Duration = Duration::from_secs(4);
+
+/// How long a demotion may be held up for a score that is lost.
+const RESTORATION: Duration = Duration::from_secs(3);
 
 type Scores = BTreeMap<NodeName, Score>;
 
@@ -74,6 +77,9 @@ impl Agent {
             }
         }
         let scores = self.cluster.scores(deadline).map_err(failed)?;
+        if !scores.contains_key(own) {
+            notes.tell_all_again();
+        }
         notes.scores = Some(memory_of(&scores, senders));
         self.judge_by(scores, own, sending, notes, deadline)
     }
@@ -100,6 +106,51 @@ impl Agent {
         let plan =
             plan(&View { own, end, connected: connected_now, scores: &scores, missing_for: &missing_for, maxlag });
         Ok(Judgement { scores, connected, plan })
+    }
+
+    /// Whether the attribute daemon has lost this primary's promotion score, which would be the reason why Pacemaker
+    /// demotes it, and the score is in the cluster configuration again. Its other words are told by the next monitor.
+    ///
+    /// Pacemaker takes all attributes of a node away whose daemon is started anew (seen, 2.1.5: `attrd_erase_attrs`, and
+    /// `attrd_peer_remove` on the others), and plans at once. A change of a score makes it give the plan up before the next
+    /// action, and this primary is the best again.
+    pub(super) fn restores_lost_score(&self, own: &NodeName) -> bool {
+        let deadline = self.deadline.at_most(RESTORATION);
+        let restored = self.restore_lost_score(own, deadline);
+        restored.unwrap_or_else(|why| {
+            log::warn!("cannot see whether this node's promotion score is lost: {why}");
+            false
+        })
+    }
+
+    fn restore_lost_score(&self, own: &NodeName, deadline: Deadline) -> Result<bool, ClusterError> {
+        if self.scores_of_new_daemon(deadline)?.contains_key(own) {
+            return Ok(false);
+        }
+        self.change_notes(Notes::tell_all_again);
+        let score = (own.clone(), Score::PRIMARY);
+        self.cluster.set_scores(&[(score.0.clone(), Some(score.1))], deadline)?;
+        let restored = self.cluster.await_scores(&[score], deadline);
+        match restored {
+            true => log::warn!(
+                "this primary's promotion score was lost, and is written again: the plan to demote it is void"
+            ),
+            false => log::warn!(
+                "this primary's promotion score was lost, and the cluster configuration does not show it yet"
+            ),
+        }
+        Ok(restored)
+    }
+
+    /// The daemon may be about to begin.
+    fn scores_of_new_daemon(&self, deadline: Deadline) -> Result<Scores, ClusterError> {
+        let mut pace = Pace::up_to(Duration::from_millis(100));
+        loop {
+            match self.cluster.scores(deadline) {
+                Err(_) if pace.step(deadline) => {}
+                scores => return scores,
+            }
+        }
     }
 
     fn write_scores(&self, plan: Plan, deadline: Deadline) -> Result<(), Failure> {

@@ -25,6 +25,9 @@ use crate::types::Role;
 /// The longest that one call for the attribute or the listed answer may take.
 const CALL: Duration = Duration::from_secs(2);
 
+/// How often the attribute is looked at: it goes with the attribute daemon, which nobody tells the agent of.
+const BETWEEN_LOOKS_MS: u64 = 60_000;
+
 /// Pacemaker's controller remembers a listed answer, and lists it again for every new DC. When that has come with a change of
 /// the cluster, a notification tells; this is for when it has not.
 const BETWEEN_REMOVALS_MS: u64 = 60_000;
@@ -66,9 +69,12 @@ impl Agent {
     fn show(&self, words: &str, notes: &mut Notes) {
         if notes.state_seen.as_deref() != Some(words) {
             notes.state_seen = Some(words.to_owned());
-        } else if notes.state_shown.as_deref() != Some(words) {
+        } else if notes.state_shown.as_deref() != Some(words) || self.is_lost(notes) {
             match self.cluster.show_state(Some(words), self.deadline.at_most(CALL)) {
-                Ok(()) => (notes.state_shown, notes.state_untold) = (Some(words.to_owned()), false),
+                Ok(()) => {
+                    (notes.state_shown, notes.state_untold) = (Some(words.to_owned()), false);
+                    notes.state_checked_ms = ms_since_boot();
+                }
                 Err(error) if !notes.state_untold => {
                     log::warn!("cannot show the state '{words}' as a node attribute: {error}");
                     notes.state_untold = true;
@@ -76,6 +82,17 @@ impl Agent {
                 Err(_) => {}
             }
         }
+    }
+
+    /// Whether the state that was shown is there no longer. Not knowing is as good as being there.
+    fn is_lost(&self, notes: &mut Notes) -> bool {
+        let now = ms_since_boot();
+        if now.saturating_sub(notes.state_checked_ms) < BETWEEN_LOOKS_MS {
+            return false;
+        }
+        notes.state_checked_ms = now;
+        let shown = self.own_name().ok().zip(self.cluster.states(self.deadline.at_most(CALL)).ok());
+        shown.is_some_and(|(own, shown)| !shown.contains_key(&own))
     }
 
     /// The answer of a deep monitor for a degraded instance, once two monitors in a row have seen the same reason. Every

@@ -1,5 +1,7 @@
 //! What Pacemaker shows of a node's instance: an attribute, and the answers of a degraded monitor.
 
+use std::collections::BTreeMap;
+
 use super::{Cluster, ClusterError, bounded};
 use crate::sys::{Deadline, Program, Running};
 use crate::types::NodeName;
@@ -13,12 +15,25 @@ impl Cluster {
         Ok(self.begin_showing_state(words)?.finish(bounded(deadline)).map(drop)?)
     }
 
+    /// What the nodes show.
+    ///
+    /// # Errors
+    /// When the attribute daemon does not answer.
+    pub fn states(&self, deadline: Deadline) -> Result<BTreeMap<NodeName, String>, ClusterError> {
+        let entries = self.read_attribute(&self.state_name(), deadline)?;
+        Ok(entries.into_iter().map(|entry| (entry.node, entry.value)).collect())
+    }
+
     /// Starts showing the state.
     ///
     /// # Errors
     /// When the tool cannot be started.
     pub fn begin_showing_state(&self, words: Option<&str>) -> Result<Running, ClusterError> {
-        self.write_attribute(&format!("{}-state", self.resource), words, None, false)
+        self.write_attribute(&self.state_name(), words, None, false)
+    }
+
+    fn state_name(&self) -> String {
+        format!("{}-state", self.resource)
     }
 
     /// Removes the answers 190 and 191 of a monitor on that node from what `crm_mon` lists as failed actions. Real failures

@@ -50,6 +50,8 @@ pub struct Notes {
     pub state_seen: Option<String>,
     /// The state that the node attribute shows.
     pub state_shown: Option<String>,
+    /// When it was last seen there, in milliseconds since boot.
+    pub state_checked_ms: u64,
     /// It could not be shown, and the log has that already.
     pub state_untold: bool,
     /// Why the last monitor found the instance degraded.
@@ -131,6 +133,12 @@ impl SlotNotes {
 }
 
 impl Notes {
+    /// The cluster may have lost what this node has told it: all of it is told again.
+    pub fn tell_all_again(&mut self) {
+        (self.published_timeline, self.published_oldest) = (None, None);
+        (self.state_shown, self.slots.published, self.scores) = (None, None, None);
+    }
+
     /// What has changed the cluster may have come with a new DC, for which every node lists again what it remembers.
     pub fn unlist_degraded_anew(&mut self) {
         self.degraded_unlisted_ms = self.degraded_unlisted_ms.map(|_| 0);

@@ -35,6 +35,18 @@ impl Attributes {
         fs::write(directory.join(node), value).unwrap();
     }
 
+    /// What is left when the attribute daemon of a node was killed: nothing of that node.
+    pub(crate) fn lose_all_of(&self, node: &str) {
+        for attribute in fs::read_dir(self.store.join("attributes")).unwrap() {
+            let _ = fs::remove_file(attribute.unwrap().path().join(node));
+        }
+    }
+
+    /// What a node has published as the primary, empty when it has nothing.
+    pub(crate) fn timeline(&self, node: &str) -> String {
+        self.all(&format!("pgbaton-{}-timeline", self.resource)).remove(node).unwrap_or_default()
+    }
+
     /// The promotion scores of all nodes, as `srv1=1001 srv2=1000`.
     pub(crate) fn scores(&self) -> String {
         let scores = self.all(&format!("master-{}", self.resource));

@@ -25,6 +25,19 @@ impl Lab {
         u64::from_str_radix(&name, 16).map_err(|_| Error::Unexpected(format!("'{name}' is no timeline")))
     }
 
+    /// Tells one server from the next on that node.
+    pub(crate) fn server_of(&self, node: &str) -> Result<String> {
+        sql_on(node, "select pg_postmaster_start_time() || ', recovering: ' || pg_is_in_recovery()")
+    }
+
+    /// The server was neither stopped nor restarted, and has its role still, since [`Self::server_of`] was looked at.
+    pub(crate) fn assert_same_server(&self, node: &str, before: &str) -> Result<()> {
+        match self.server_of(node)? {
+            now if now == before => Ok(()),
+            now => unexpected(format!("{node} should have the server that started at {before}, has that of {now}")),
+        }
+    }
+
     /// What PostgreSQL has logged on that node since its data directory was made.
     pub(crate) fn server_log(&self, node: &str) -> Result<String> {
         let path = paths::data(node).join("log/postgresql.log");

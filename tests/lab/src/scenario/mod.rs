@@ -25,6 +25,7 @@ mod rewind_impossible;
 mod rewind_interrupted_by_power_loss;
 mod rewind_of_a_large_instance;
 mod sigkill_of_a_standbys_processes;
+mod sigkill_of_the_attribute_daemon;
 mod sigkill_of_the_controller;
 mod sigkill_of_the_primarys_postmaster;
 mod sigkill_of_the_primarys_processes;
@@ -131,6 +132,7 @@ pub(crate) const ALL: &[Scenario] = &[
     scenario("wal_volume_full_where_most_wal_is", wal_volume_full::wal_volume_full_where_most_wal_is),
     scenario("wrong_application_name", wrong_application_name::wrong_application_name),
     scenario("sigkill_of_the_controller", sigkill_of_the_controller::sigkill_of_the_controller),
+    scenario("sigkill_of_the_attribute_daemon", sigkill_of_the_attribute_daemon::sigkill_of_the_attribute_daemon),
     scenario("degraded_is_told", degraded_is_told::degraded_is_told),
     scenario("agent_killed_in_start", agent_killed::agent_killed_in_start),
     scenario("agent_killed_in_stop", agent_killed::agent_killed_in_stop),
