@@ -128,17 +128,13 @@ impl Agent {
             return Ok(false);
         }
         self.change_notes(Notes::tell_all_again);
-        let score = (own.clone(), Score::PRIMARY);
-        self.cluster.set_scores(&[(score.0.clone(), Some(score.1))], deadline)?;
-        let restored = self.cluster.await_scores(&[score], deadline);
-        match restored {
-            true => log::warn!(
-                "this primary's promotion score was lost, and is written again: the plan to demote it is void"
-            ),
-            false => log::warn!(
-                "this primary's promotion score was lost, and the cluster configuration does not show it yet"
-            ),
-        }
+        self.cluster.set_scores(&[(own.clone(), Some(Score::PRIMARY))], deadline)?;
+        let restored = self.cluster.await_scores(&[(own.clone(), Score::PRIMARY)], deadline);
+        let outcome = match restored {
+            true => "and is written again: the plan to demote it is void",
+            false => "and the cluster configuration does not show it again yet: it is demoted",
+        };
+        log::warn!("this primary's promotion score was lost with the attribute daemon, {outcome}");
         Ok(restored)
     }
 
