@@ -91,6 +91,20 @@ fn a_primary_tells_all_again_when_the_cluster_has_lost_it() {
     assert_eq!((cluster.attributes.timeline("srv1"), cluster.attributes.state("srv1")), (told, "primary".to_owned()));
 }
 
+/// Cluster services were restarted while the cluster was in maintenance mode: the server ran on.
+#[test]
+fn a_primary_tells_all_again_after_a_probe() {
+    let (cluster, primary, _standbys) = replicating();
+    primary.call("monitor").run().expect_code(8);
+    let told = cluster.attributes.timeline("srv1");
+    cluster.attributes.lose_all_of("srv1");
+    cluster.attributes.set_score("srv1", "1001");
+    primary.call("monitor").meta("interval", "0").run().expect_code(8);
+    assert_eq!(cluster.attributes.timeline("srv1"), "", "a probe changes nothing");
+    primary.call("monitor").run().expect_code(8);
+    assert_eq!(cluster.attributes.timeline("srv1"), told);
+}
+
 #[test]
 fn a_standby_shows_its_state_again_when_the_cluster_has_lost_it() {
     let (cluster, _primary, standbys) = replicating();

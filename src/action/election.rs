@@ -118,20 +118,23 @@ impl Agent {
         };
         let wanted: Vec<_> = changes.iter().map(|(node, score)| (node.clone(), Some(*score))).collect();
         self.cluster.set_scores(&wanted, self.deadline).map_err(failed)?;
-        self.let_pacemaker_notice(&changes);
-        Ok(())
-    }
-
-    /// The promotion is planned and begins when this notification ends, unless Pacemaker has noticed the
-    /// new scores by then. That its controller has read them cannot be asked, hence the moment at the end.
-    fn let_pacemaker_notice(&self, scores: &[(NodeName, Score)]) {
-        if self.cluster.await_scores(scores, self.deadline.at_most(Duration::from_secs(2))) {
-            std::thread::sleep(Duration::from_millis(100));
-        } else {
+        if !self.let_pacemaker_notice(&changes) {
             log::warn!(
                 "election: the corrected scores are not in the configuration yet; promote will refuse if need be"
             );
         }
+        Ok(())
+    }
+
+    /// What is planned begins when this notification ends, unless Pacemaker has noticed the new scores by then.
+    /// That its controller has read them cannot be asked, hence the moment at the end. False when they are not even in the
+    /// configuration.
+    pub(super) fn let_pacemaker_notice(&self, scores: &[(NodeName, Score)]) -> bool {
+        let are_there = self.cluster.await_scores(scores, self.deadline.at_most(Duration::from_secs(2)));
+        if are_there {
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        are_there
     }
 
     /// This node's vote, waiting a while for an instance that will know its position by itself.

@@ -129,7 +129,7 @@ impl Agent {
         }
         self.change_notes(Notes::tell_all_again);
         self.cluster.set_scores(&[(own.clone(), Some(Score::PRIMARY))], deadline)?;
-        let restored = self.cluster.await_scores(&[(own.clone(), Score::PRIMARY)], deadline);
+        let restored = self.let_pacemaker_notice(&[(own.clone(), Score::PRIMARY)]);
         let outcome = match restored {
             true => "and is written again: the plan to demote it is void",
             false => "and the cluster configuration does not show it again yet: it is demoted",

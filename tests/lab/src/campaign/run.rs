@@ -26,6 +26,8 @@ const FAULTS: usize = 20;
 const FRUITLESS_ROUNDS: usize = 5;
 /// After that many rounds the clients' table is emptied, so that looks at it stay cheap.
 const ROUNDS_PER_TABLE: usize = 20;
+/// A longer one is no finding, and more than any fault explains: its logs are kept.
+const LONG_OUTAGE_MS: u64 = 20_000;
 /// After the failures of a round were forgotten, Pacemaker looks at the resources anew.
 const FORGET_LIMIT: Duration = Duration::from_secs(60);
 const TWO_NODES: &str = "two-nodes-qdevice";
@@ -211,7 +213,8 @@ impl Runner {
         for round in &alone.rounds {
             println!("round {number}: {}: {}", round.told(outage_ms(&alone, round)), verdicts(&findings));
         }
-        if !findings.is_empty() || !is_healed {
+        let is_long = |round: &Round| outage_ms(&alone, round).is_some_and(|outage| outage > LONG_OUTAGE_MS);
+        if !findings.is_empty() || !is_healed || alone.rounds.iter().any(is_long) {
             let dir = self.files.keep(lab, &alone, number, &findings)?;
             println!("    evidence: {}", dir.display());
         }
