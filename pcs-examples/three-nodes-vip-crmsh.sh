@@ -52,9 +52,11 @@ primitive pgsql-vip ocf:heartbeat:IPaddr2 \\
     op monitor interval=10s
 # The address is where the primary is. It comes after promote and goes after demote: the old primary's standbys and
 # clients are served until its last record has been sent.
+# The latter is optional: when a plan is given up after the demotion, the next one has no demotion in it, and a mandatory
+# order would keep the address on the old node.
 colocation pgsql-vip_with_primary inf: pgsql-vip:Started pgsql-clone:Promoted
 order promote_then_vip Mandatory: pgsql-clone:promote pgsql-vip:start symmetrical=false
-order demote_then_no_vip Mandatory: pgsql-clone:demote pgsql-vip:stop symmetrical=false
+order demote_then_no_vip Optional: pgsql-clone:demote pgsql-vip:stop symmetrical=false
 # Without quorum everything stops: a part of the cluster that is not the larger one must not write.
 property stonith-enabled=true no-quorum-policy=stop start-failure-is-fatal=false
 # No resource moves back by itself. What failed, a start included, is tried again on its node; after five times the node is

@@ -63,8 +63,10 @@ pcs -f "$cib" resource create pgsql-vip ocf:heartbeat:IPaddr2 ip="$VIP" cidr_net
 
 # The address is where the primary is. It comes after promote and goes after demote: the old primary's standbys and
 # clients are served until its last record has been sent.
+# The latter is optional: when a plan is given up after the demotion, the next one has no demotion in it, and a mandatory
+# order would keep the address on the old node.
 pcs -f "$cib" constraint colocation add pgsql-vip with Promoted pgsql-clone INFINITY
 pcs -f "$cib" constraint order promote pgsql-clone then start pgsql-vip symmetrical=false kind=Mandatory
-pcs -f "$cib" constraint order demote pgsql-clone then stop pgsql-vip symmetrical=false kind=Mandatory
+pcs -f "$cib" constraint order demote pgsql-clone then stop pgsql-vip symmetrical=false kind=Optional
 
 pcs cluster cib-push "$cib" diff-against="$cib.before"

@@ -1,5 +1,6 @@
 //! The scenarios, one file each, and the runner that gives each of them a cluster at full strength.
 
+mod address_after_a_plan_given_up;
 mod agent_killed;
 mod clone_interrupted_by_power_loss;
 mod cold_start;
@@ -79,6 +80,7 @@ const fn scenario(name: &'static str, tell: fn(&Lab) -> Verdict) -> Scenario {
 pub(crate) const ALL: &[Scenario] = &[
     scenario("cold_start", cold_start::cold_start),
     scenario("switchover_and_back", switchover_and_back::switchover_and_back),
+    scenario("address_after_a_plan_given_up", address_after_a_plan_given_up::address_after_a_plan_given_up),
     scenario("sigkill_of_the_primarys_processes", sigkill_of_the_primarys_processes::sigkill_of_the_primarys_processes),
     scenario("power_loss_of_the_primarys_node", power_loss_of_the_primarys_node::power_loss_of_the_primarys_node),
     scenario(
