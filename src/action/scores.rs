@@ -15,7 +15,7 @@ use crate::types::{NodeName, Score};
 /// The share of a monitor that the scores may take.
 const TIME: Duration = Duration::from_secs(4);
 
-/// How long a demotion may be held up for a score that is lost.
+/// How long the attribute daemon may take to answer whether a score is lost, while a demotion waits.
 const RESTORATION: Duration = Duration::from_secs(3);
 
 type Scores = BTreeMap<NodeName, Score>;

@@ -3,6 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
+use super::history::Report;
 use super::lab::{Lab, SCENARIO_CONF, brief};
 use crate::cluster::node_shell::{check_on, sql_on};
 use crate::cluster::state::RESOURCE;
@@ -15,6 +16,8 @@ const TURNOVER_LIMIT: Duration = Duration::from_secs(120);
 const QUORUM_LIMIT: Duration = Duration::from_secs(90);
 const NOTICE_LIMIT: Duration = Duration::from_secs(20);
 const SERVER_LIMIT: Duration = Duration::from_secs(20);
+/// A disk that stalls makes a client wait for a second or two (seen: 1.6 s), with nothing wrong in the cluster.
+const STALL: Duration = Duration::from_secs(4);
 
 impl Lab {
     // --- looking ---------------------------------------------------------------------------------------------------
@@ -30,11 +33,13 @@ impl Lab {
         sql_on(node, "select pg_postmaster_start_time() || ', recovering: ' || pg_is_in_recovery()")
     }
 
-    /// The server was neither stopped nor restarted, and has its role still, since [`Self::server_of`] was looked at.
-    pub(crate) fn assert_same_server(&self, node: &str, before: &str) -> Result<()> {
-        match self.server_of(node)? {
-            now if now == before => Ok(()),
-            now => unexpected(format!("{node} should have the server that started at {before}, has that of {now}")),
+    /// The primary is what it was when [`Self::server_of`] was looked at, and its client has hardly waited.
+    pub(crate) fn assert_undisturbed(&self, primary: &str, server: &str, report: &Report) -> Result<()> {
+        report.assert_outage_below(STALL)?;
+        self.assert_primary(primary)?;
+        match self.server_of(primary)? {
+            now if now == server => Ok(()),
+            now => unexpected(format!("{primary} should have the server that started at {server}, has that of {now}")),
         }
     }
 

@@ -26,8 +26,7 @@ pub(super) fn primary_out_of_connections(lab: &Lab) -> Verdict {
     let report = client.stop()?;
     report.assert_nothing_lost()?;
     lab.wait_for_full_strength()?;
-    lab.assert_primary(&primary)?;
-    lab.assert_same_server(&primary, &server)?;
+    lab.assert_undisturbed(&primary, &server, &report)?;
     lab.assert_no_failures()
 }
 

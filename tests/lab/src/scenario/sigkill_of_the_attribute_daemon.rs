@@ -30,8 +30,7 @@ pub(super) fn sigkill_of_the_attribute_daemon(lab: &Lab) -> Verdict {
 
     let report = client.stop()?;
     report.assert_nothing_lost()?;
-    lab.assert_primary(&primary)?;
-    lab.assert_same_server(&primary, &server)?;
+    lab.assert_undisturbed(&primary, &server, &report)?;
     lab.assert_no_failures()
 }
 
