@@ -128,7 +128,8 @@ impl Keeper<'_> {
         if self.take(steps)? == Connection::Spent {
             return Ok(());
         }
-        if makes_some && let Some(facts) = self.session.slots(self.deadline)? {
+        let made = if makes_some { self.session.slots(self.deadline)? } else { None };
+        if let Some(facts) = made {
             self.facts = facts;
             flushed = self.flushed()?;
         }

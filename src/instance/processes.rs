@@ -90,10 +90,9 @@ pub(super) fn is_gone(pid: i32) -> bool {
 
 /// Sends a signal; that the process is gone is no failure.
 pub(super) fn send(pid: i32, signal: Signal) {
-    if let Err(cause) = kill(Pid::from_raw(pid), signal)
-        && cause != nix::Error::ESRCH
-    {
-        log::warn!("cannot send {signal} to process {pid}: {cause}");
+    match kill(Pid::from_raw(pid), signal) {
+        Ok(()) | Err(nix::Error::ESRCH) => {}
+        Err(cause) => log::warn!("cannot send {signal} to process {pid}: {cause}"),
     }
 }
 

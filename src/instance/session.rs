@@ -57,10 +57,9 @@ impl Instance {
     pub fn connect(&self, pid_file: Option<&PidFile>, deadline: Deadline) -> Result<Session, SqlError> {
         let port = self.parameters.pgport().ok();
         let first = port.map(|port| self.connect_to(&self.parameters.pghost, port, deadline));
-        if let Some(result) = first
-            && !matches!(result, Err(SqlError::NoListener(_) | SqlError::Broken(_)))
-        {
-            return result;
+        match first {
+            None | Some(Err(SqlError::NoListener(_) | SqlError::Broken(_))) => {}
+            Some(result) => return result,
         }
         let configured = format!("{}:{}", self.parameters.pghost, port.map_or("?".to_owned(), |p| p.to_string()));
         let actual = pid_file.and_then(|file| Some((file.socket_directory.as_deref()?, file.port?)));

@@ -169,9 +169,8 @@ impl Instance {
             }
             // As the owner: the number comes from a file of the owner's.
             let kill = move || killpg(Pid::from_raw(leader), Signal::SIGKILL).map_err(io::Error::from);
-            if leader > 1
-                && let Err(error) = self.as_owner(kill, deadline)
-            {
+            let killed = if leader > 1 { self.as_owner(kill, deadline) } else { Ok(()) };
+            if let Err(error) = killed {
                 log::warn!("cannot end process group {leader}: {error}");
             }
             if !pace.step(deadline) {

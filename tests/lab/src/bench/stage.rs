@@ -33,9 +33,7 @@ impl Stage {
 
     /// The lab at full strength: the one that is up when it recovers in time, else a new one.
     pub(super) fn lab(&mut self) -> Result<Lab> {
-        if let Some(lab) = self.lab.take()
-            && self.mend(&lab).is_ok()
-        {
+        if let Some(lab) = self.lab.take().filter(|lab| self.mend(lab).is_ok()) {
             self.lab = Some(lab.clone());
             return Ok(lab);
         }

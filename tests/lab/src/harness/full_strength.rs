@@ -144,11 +144,9 @@ fn wait_or_rebuild(lab: &Lab) -> Result<()> {
         let Some(missing) = shortfall(lab)? else {
             return Ok(Seen::Yes(()));
         };
-        if !lab.plan.agent_makes_standbys_anew()
-            && start.elapsed() > PATIENCE
-            && let Some(node) = stray_standby(lab)?
-            && !rebuilt.contains(&node)
-        {
+        let is_due = !lab.plan.agent_makes_standbys_anew() && start.elapsed() > PATIENCE;
+        let stray = if is_due { stray_standby(lab)? } else { None };
+        if let Some(node) = stray.filter(|node| !rebuilt.contains(node)) {
             println!("    {node} is rebuilt: it does not follow by itself ({missing})");
             rebuilt.push(node.clone());
             rebuild(lab, &node)?;

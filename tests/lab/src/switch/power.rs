@@ -97,7 +97,8 @@ impl Board {
         std::thread::spawn(move || {
             std::thread::sleep(SELF_TEST);
             let untouched = board.outlet(&name).is_ok_and(|outlet| outlet.switched == switched);
-            if untouched && let Err(error) = board.on_after_fencing(&name) {
+            let booted = if untouched { board.on_after_fencing(&name).map(drop) } else { Ok(()) };
+            if let Err(error) = booted {
                 eprintln!("boot of node '{name}' after its fencing: {error}");
             }
         });
