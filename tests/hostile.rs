@@ -416,7 +416,7 @@ fn a_stale_postmaster_pid_that_names_the_postmaster_of_another_instance() {
     let cluster = Cluster::new();
     let other = cluster.node("other");
     other.run_as_primary();
-    let node = stale(&cluster, other.postmaster().unwrap().cast_unsigned());
+    let node = stale(&cluster, u32::try_from(other.postmaster().unwrap()).unwrap());
     expect_untouched_by_everything(&node, || other.seen() == Seen::Primary);
 }
 
