@@ -126,6 +126,7 @@ mod tests {
     fn word_of(slots: &[Slot], flushed: &[(&str, u64)], before: &str) -> String {
         let (own, nodes) = (node("srv1"), BTreeSet::from(["srv1", "srv2", "srv3"].map(node)));
         let flushed = flushed.iter().map(|(name, at)| (node(name), Lsn(*at))).collect();
+        let members = Members { nodes: nodes.clone(), instances: nodes };
         let view = View {
             own: &own,
             role: Role::Primary,
@@ -135,7 +136,7 @@ mod tests {
             end: Lsn(END),
             segment: SEGMENT,
             slots,
-            members: Some(&Members { nodes: nodes.clone(), instances: nodes }),
+            members: Some(&members),
             flushed: &flushed,
             left_for: &BTreeMap::new(),
             look: None,
