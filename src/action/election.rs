@@ -15,7 +15,7 @@ use crate::cluster::{ClusterError, Paper};
 use crate::instance::Session;
 use crate::instance::rejoin::Rejoining;
 use crate::ocf::Failure;
-use crate::policy::election::{Ballot, Verdict, Vote, decide, missing_bytes};
+use crate::policy::election::{Ballot, Reach, Verdict, Vote, decide, missing_bytes};
 use crate::sys::{Deadline, Notes, Pace, ms_since_boot};
 use crate::types::{NodeName, Position, Role, Score, State, Timeline};
 
@@ -84,7 +84,8 @@ impl Agent {
                 Paper::Vote(..) => None,
             })
             .collect();
-        decide(&Ballot { own, votes: &votes, left: &left, timed_out: self.election_timed_out() })
+        let timed_out = self.election_timed_out();
+        decide(&Ballot { own, votes: &votes, left: &left, timed_out, insists: false, can_fetch: false })
     }
 
     /// Whether the present, still undecided election has lasted for `election_timeout`.
@@ -103,7 +104,7 @@ impl Agent {
     /// nodes may do this at the same time; they all write the same.
     fn correct_scores(&self, candidate: &NodeName, picked_again: bool, verdict: &Verdict) -> Result<(), Failure> {
         let changes = match verdict {
-            Verdict::Promote { .. } => return Ok(()),
+            Verdict::Promote { .. } | Verdict::CatchUp { .. } => return Ok(()),
             Verdict::Wait { .. } | Verdict::DataElsewhere { .. } | Verdict::AnotherPrimary { .. } => {
                 vec![(candidate.clone(), Score::NEVER)]
             }
@@ -219,7 +220,7 @@ impl Agent {
         let vote = self.await_own_position(session)?;
         let verdict = self.judge(&own, &vote, among, &papers);
         let words = in_words(&verdict, &own, &self.cluster.paper_name());
-        let (Verdict::Promote { .. }, Vote::At(position)) = (&verdict, &vote) else {
+        let (Verdict::Promote { .. }, Vote::At(Reach { position, .. })) = (&verdict, &vote) else {
             return Err(Failure::generic(words));
         };
         log::info!("election of {own}: {words}");
@@ -320,6 +321,11 @@ fn in_words(verdict: &Verdict, candidate: &NodeName, attribute: &str) -> String 
                 vote_in_words(ours)
             )
         }
+        Verdict::CatchUp { from, theirs, ours, because } => {
+            format!(
+                "{candidate} has {ours}, {from} has {theirs} and is not to be promoted ({because}); fetching what is missing from it"
+            )
+        }
         Verdict::Wait { others } if others.is_empty() => {
             format!("{candidate} cannot tell its own position yet; it is waited for up to election_timeout")
         }
@@ -344,7 +350,15 @@ fn named(votes: &[(NodeName, Vote)]) -> String {
 
 fn vote_in_words(vote: &Vote) -> String {
     match vote {
-        Vote::At(position) => position.to_string(),
+        Vote::At(Reach { position, to_replay, unfit, .. }) => {
+            let replay = if *to_replay > 0 {
+                format!(", {} MB of it to replay", to_replay.div_ceil(1 << 20))
+            } else {
+                String::new()
+            };
+            let unfit = unfit.as_ref().map_or_else(String::new, |why| format!(", but {why}"));
+            format!("{position}{replay}{unfit}")
+        }
         Vote::Unknown { why, at_least: Some(at) } => format!("{why}, at least {at}"),
         Vote::Unknown { why, at_least: None } => why.clone(),
         Vote::Primary => "takes writes".to_owned(),

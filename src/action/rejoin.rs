@@ -10,12 +10,11 @@ use crate::instance::rejoin::{Marker, Phase, Rejoining, Task};
 use crate::instance::{ControlData, Session};
 use crate::ocf::{ExitCode, Failure, Follow};
 use crate::policy::condition::Condition;
-use crate::policy::election::Vote;
 use crate::policy::follow::address;
 use crate::policy::rejoin::{OwnWal, Remedy, Standing, Trouble, remedy, standing};
 use crate::policy::stop::budget;
 use crate::sys::{Deadline, Notes, Pace};
-use crate::types::{Lsn, NodeName};
+use crate::types::{Lsn, NodeName, Vote};
 
 /// How long a worker may take until it has its lock.
 const WORKER_BEGINS: Duration = Duration::from_secs(3);
@@ -342,7 +341,8 @@ impl Agent {
     ) -> Result<Option<Trouble>, Failure> {
         let failed =
             |why: String| Failure::generic(format!("cannot compare this instance with {}: {why}", primary.primary));
-        let Ok(Vote::At(position)) = self.instance.position(session, deadline) else { return Ok(None) };
+        let Ok(Vote::At(reach)) = self.instance.position(session, deadline) else { return Ok(None) };
+        let position = reach.position;
         let control = self.instance.control_data(deadline).map_err(|e| failed(e.to_string()))?;
         let history = self.instance.history_of(position.timeline, control.segment_size, deadline);
         let history = history.map_err(|e| failed(e.to_string()))?;

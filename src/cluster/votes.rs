@@ -5,11 +5,15 @@
 //!
 //! | text | meaning |
 //! |---|---|
-//! | `vote <node,node,...> <timeline> <lsn>` | the position of this node, in an election among these nodes |
+//! | `vote <node,node,...> <timeline> <lsn> [replay=<bytes>] [serves=no] [unfit=<why>]` | the position of this node, in an election among these nodes, what it has not replayed, whether others can fetch all of it, and why it should not be promoted itself |
 //! | `unknown <node,node,...> <timeline or -> <lsn or -> <why>` | the node cannot tell, and what it holds at least |
 //! | `primary <node,node,...>` | the node takes writes |
 //! | `void <node,node,...>` | the node is being rewound or cloned, and holds nothing that counts |
 //! | `left <timeline> <lsn>` | where a primary's WAL ended when it was stopped cleanly |
+//!
+//! Nodes are upgraded one by one. Unknown words at the end of a paper are passed over; new ones of a vote come before
+//! `unfit=`, which goes on to the end. A vote without such words is what versions before them wrote and read; they take
+//! one with such words for no answer, and wait for that node as they did for any that was replaying.
 //!
 //! A vote is valid until the next promotion: without a primary no node's WAL grows. So the node that is
 //! promoted discards all votes first, and a vote that is there was given after the last promotion.
@@ -18,9 +22,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::{Cluster, ClusterError, bounded};
-use crate::policy::election::Vote;
 use crate::sys::{Deadline, Running};
-use crate::types::{NodeName, Position};
+use crate::types::{NodeName, Position, Reach, Vote};
 
 /// What one node has published.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,13 +37,12 @@ pub enum Paper {
 impl fmt::Display for Paper {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Paper::Vote(among, Vote::At(at)) => write!(f, "vote {} {} {}", listed(among), at.timeline, at.end),
+            Paper::Vote(among, Vote::At(reach)) => write_vote(f, among, reach),
             Paper::Vote(among, Vote::Primary) => write!(f, "primary {}", listed(among)),
             Paper::Vote(among, Vote::Void) => write!(f, "void {}", listed(among)),
             Paper::Vote(among, Vote::Silent) => write!(f, "unknown {} - - silent", listed(among)),
             Paper::Vote(among, Vote::Unknown { why, at_least }) => {
-                let why: String = why.chars().filter(|c| c.is_ascii_graphic() || *c == ' ').take(200).collect();
-                let (among, why) = (listed(among), why.replace('"', "'"));
+                let (among, why) = (listed(among), plain(why));
                 match at_least {
                     Some(at) => write!(f, "unknown {among} {} {} {why}", at.timeline, at.end),
                     None => write!(f, "unknown {among} - - {why}"),
@@ -51,23 +53,55 @@ impl fmt::Display for Paper {
     }
 }
 
+/// What is zero, or goes without saying, is left out: so the usual vote is what every version reads.
+fn write_vote(f: &mut fmt::Formatter<'_>, among: &[NodeName], reach: &Reach) -> fmt::Result {
+    let Reach { position, to_replay, serves, unfit } = reach;
+    write!(f, "vote {} {} {}", listed(among), position.timeline, position.end)?;
+    if *to_replay > 0 {
+        write!(f, " replay={to_replay}")?;
+    }
+    if !serves {
+        write!(f, " serves=no")?;
+    }
+    unfit.as_ref().map_or(Ok(()), |why| write!(f, " unfit={}", plain(why)))
+}
+
+/// A reason without what could break the paper, or the tool's output.
+fn plain(why: &str) -> String {
+    let plain: String = why.chars().filter(|c| c.is_ascii_graphic() || *c == ' ').take(200).collect();
+    plain.replace('"', "'")
+}
+
 impl FromStr for Paper {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
         let words: Vec<&str> = text.splitn(5, ' ').collect();
         match words.as_slice() {
-            ["vote", among, timeline, end] => Ok(Paper::Vote(nodes(among)?, Vote::At(position(timeline, end)?))),
-            ["void", among] => Ok(Paper::Vote(nodes(among)?, Vote::Void)),
-            ["primary", among] => Ok(Paper::Vote(nodes(among)?, Vote::Primary)),
+            ["vote", among, timeline, end, more @ ..] => {
+                Ok(Paper::Vote(nodes(among)?, Vote::At(reach(position(timeline, end)?, more.first().unwrap_or(&"")))))
+            }
+            ["void", among, ..] => Ok(Paper::Vote(nodes(among)?, Vote::Void)),
+            ["primary", among, ..] => Ok(Paper::Vote(nodes(among)?, Vote::Primary)),
             ["unknown", among, timeline, end, why] => {
                 let (why, at_least) = ((*why).to_owned(), position(timeline, end).ok());
                 Ok(Paper::Vote(nodes(among)?, Vote::Unknown { why, at_least }))
             }
-            ["left", timeline, end] => position(timeline, end).map(Paper::Left),
+            ["left", timeline, end, ..] => position(timeline, end).map(Paper::Left),
             _ => Err(()),
         }
     }
+}
+
+/// A number that cannot be read is as much as there can be: nobody is preferred for it.
+fn reach(position: Position, words: &str) -> Reach {
+    let (words, unfit) = match words.split_once("unfit=") {
+        Some((words, why)) => (words, Some(why.to_owned())),
+        None => (words, None),
+    };
+    let value = |key: &str| words.split(' ').find_map(|word| word.strip_prefix(key)?.strip_prefix('='));
+    let to_replay = value("replay").map_or(0, |bytes| bytes.parse().unwrap_or(u64::MAX));
+    Reach { position, to_replay, serves: value("serves") != Some("no"), unfit }
 }
 
 fn position(timeline: &str, end: &str) -> Result<Position, ()> {
@@ -145,12 +179,45 @@ mod tests {
         Position { timeline: Timeline(timeline), end: Lsn(end) }
     }
 
+    fn unfit(to_replay: u64, serves: bool) -> Reach {
+        Reach { position: at(1, 5), to_replay, serves, unfit: Some("no room: 5 < 9, replay=0".to_owned()) }
+    }
+
+    #[test]
+    fn a_vote_of_another_version_is_read_for_what_is_known_in_it() {
+        let vote = |text: &str| match text.parse() {
+            Ok(Paper::Vote(_, Vote::At(reach))) => reach,
+            other => panic!("{text}: {other:?}"),
+        };
+        assert_eq!(vote("vote a 1 0/5"), Reach::from(at(1, 5)));
+        assert_eq!(vote("vote a 1 0/5 color=blue x"), Reach::from(at(1, 5)));
+        assert_eq!(
+            vote("vote a 1 0/5 x=y serves=no replay=4 unfit=a b"),
+            Reach { position: at(1, 5), to_replay: 4, serves: false, unfit: Some("a b".to_owned()) }
+        );
+        assert_eq!(vote("vote a 1 0/5 replay=many").to_replay, u64::MAX);
+        // What versions before these words wrote and read.
+        let among = vec!["a".parse().unwrap()];
+        assert_eq!(Paper::Vote(among, Vote::At(at(1, 5).into())).to_string(), "vote a 1 0/5");
+        for (text, paper) in [
+            ("primary a since=5", Paper::Vote(vec!["a".parse().unwrap()], Vote::Primary)),
+            ("void a why=x", Paper::Vote(vec!["a".parse().unwrap()], Vote::Void)),
+            ("left 1 0/5 forced", Paper::Left(at(1, 5))),
+        ] {
+            assert_eq!(text.parse(), Ok(paper), "{text}");
+        }
+    }
+
     #[test]
     fn papers_are_read_as_they_were_written() {
         let among = || vec!["srv1".parse().unwrap(), "srv10".parse().unwrap()];
         let unknown = |at_least| Vote::Unknown { why: "it is still replaying".to_owned(), at_least };
         for paper in [
-            Paper::Vote(among(), Vote::At(at(3, 0x532_8398))),
+            Paper::Vote(among(), Vote::At(at(3, 0x532_8398).into())),
+            Paper::Vote(among(), Vote::At(Reach { to_replay: 7, ..at(3, 5).into() })),
+            Paper::Vote(among(), Vote::At(Reach { serves: false, unfit: Some(String::new()), ..at(3, 5).into() })),
+            Paper::Vote(among(), Vote::At(unfit(9, true))),
+            Paper::Vote(among(), Vote::At(unfit(0, false))),
             Paper::Vote(among(), Vote::Primary),
             Paper::Vote(among(), Vote::Void),
             Paper::Vote(among(), unknown(None)),
@@ -164,7 +231,7 @@ mod tests {
     #[test]
     fn nonsense_is_no_paper() {
         for text in
-            ["", "vote", "vote a", "vote a 1", "vote a 0 0/5", "vote a 1 5", "left 1", "elect a 1 0/5", "primary a b"]
+            ["", "vote", "vote a", "vote a 1", "vote a 0 0/5", "vote a 1 5", "left 1", "elect a 1 0/5", "primary"]
         {
             assert!(text.parse::<Paper>().is_err(), "{text:?} was accepted");
         }
@@ -178,10 +245,15 @@ mod tests {
 
         #[test]
         fn a_reason_cannot_break_the_paper(why in ".*") {
-            let paper = Paper::Vote(vec!["a".parse().unwrap()], Vote::Unknown { why, at_least: None });
+            let paper = Paper::Vote(vec!["a".parse().unwrap()], Vote::Unknown { why: why.clone(), at_least: None });
             let text = paper.to_string();
             prop_assert!(!text.contains('"') && !text.contains('\n'));
             let read_back = matches!(text.parse(), Ok(Paper::Vote(_, Vote::Unknown { .. })));
+            prop_assert!(read_back);
+            let reach = Reach { to_replay: 3, unfit: Some(why), ..at(1, 5).into() };
+            let text = Paper::Vote(vec!["a".parse().unwrap()], Vote::At(reach)).to_string();
+            prop_assert!(!text.contains('"') && !text.contains('\n'));
+            let read_back = matches!(text.parse(), Ok(Paper::Vote(_, Vote::At(Reach { to_replay: 3, unfit: Some(_), .. }))));
             prop_assert!(read_back);
         }
     }

@@ -13,9 +13,8 @@ use std::path::Path;
 
 use super::session::Row;
 use super::{Instance, Session, SqlError};
-use crate::policy::election::Vote;
 use crate::sys::Deadline;
-use crate::types::{Lsn, Position, Timeline};
+use crate::types::{Lsn, Position, Timeline, Vote};
 
 const QUERY: &str = "select pg_is_in_recovery(), pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn(), \
      (select wait_event from pg_stat_activity where backend_type = 'startup'), \
@@ -85,8 +84,8 @@ fn vote(facts: &Facts, timeline_of: impl Fn(Lsn) -> Option<Timeline>) -> Vote {
     let position = Position { timeline, end };
     let received_more = facts.received.is_some_and(|received| received > replayed);
     match facts.startup_waits_on.as_deref() {
-        Some(event) if WAITS_FOR_WAL.contains(&event) => Vote::At(position),
-        _ if received_more => Vote::At(position),
+        Some(event) if WAITS_FOR_WAL.contains(&event) => Vote::At(position.into()),
+        _ if received_more => Vote::At(position.into()),
         Some(_) => unknown("it is still replaying", Some(position)),
         None => unknown("it is replaying, or the agent's role lacks pg_monitor", Some(position)),
     }
@@ -118,7 +117,7 @@ mod tests {
 
     fn end(facts: &Facts) -> Option<u64> {
         match vote(facts, |_| None) {
-            Vote::At(position) => Some(position.end.0),
+            Vote::At(reach) => Some(reach.end().0),
             _ => None,
         }
     }
@@ -154,7 +153,7 @@ mod tests {
     fn the_timeline_is_the_youngest_of_what_is_known() {
         let facts = standby(None, 500, Some("RecoveryWalStream"));
         let timeline = |of_segment: Option<u32>| match vote(&facts, |_| of_segment.map(Timeline)) {
-            Vote::At(position) => position.timeline.0,
+            Vote::At(reach) => reach.position.timeline.0,
             other => panic!("{other:?}"),
         };
         assert_eq!((timeline(None), timeline(Some(1)), timeline(Some(3))), (2, 2, 3));

@@ -9,9 +9,8 @@ use std::time::Duration;
 
 use super::Instance;
 use super::processes::Processes;
-use crate::policy::election::Vote;
 use crate::sys::{Deadline, Program};
-use crate::types::Position;
+use crate::types::{Position, Vote};
 
 /// The two looks that must agree are this far apart.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
@@ -30,7 +29,7 @@ impl Instance {
         }
         std::thread::sleep(BETWEEN_LOOKS.min(deadline.remaining()));
         match self.identify_system(deadline) {
-            Ok(second) if second == first && self.startup_sleeps() => Vote::At(second),
+            Ok(second) if second == first && self.startup_sleeps() => Vote::At(second.into()),
             _ => unknown("it has no connection left and its position moves".to_owned(), Some(first)),
         }
     }

@@ -4,14 +4,18 @@
 //! last promotion, so no vote is older than that. The rules, in their order:
 //!
 //! 1. a present node takes writes → refuse: two primaries are worse than none.
-//! 2. a present node has a higher position → yield to the highest.
+//! 2. a present node has a higher position → yield to the highest. When that one may not be promoted (Pacemaker picks the
+//!    candidate again although the scores say otherwise), should not be (it says why), or would take far longer →
+//!    the candidate fetches from it what is missing, and is promoted then.
 //! 3. the candidate's own position is unknown → wait for it; after the election timeout yield to the
-//!    highest known position.
+//!    highest known position, unless the candidate is known to have more.
 //! 4. a present node did not answer or cannot tell its position → wait; after the election timeout it
-//!    is left out, and named.
+//!    is left out, and named. Never, when what it has at least is more than the candidate has: then as in 2.
 //! 5. a node that was stopped holds WAL that the candidate lacks → refuse, for as long as it is
 //!    within reach.
-//! 6. otherwise promote: the candidate wins ties.
+//! 6. the candidate should not be promoted itself, or has far more to replay than another that has as much → yield to that
+//!    one; to one that has less, when that one can fetch the rest sooner than the candidate could be ready.
+//! 7. otherwise promote: the candidate wins ties.
 //!
 //! A node whose instance is being rewound or cloned, or waits for that, has no say: what it alone held is kept aside.
 //! Should it be the candidate, nobody waits for it: it yields to any node that has a position.
@@ -19,27 +23,14 @@
 //! What this cannot see: a node that is not in the cluster at this moment. Fencing has seen to it that
 //! such a node takes no writes; what it alone received is lost to asynchronous replication.
 
-use crate::types::{Lsn, NodeName, Position};
+use std::cmp::Reverse;
 
-/// What a present node says about itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Vote {
-    /// Its WAL ends here.
-    At(Position),
-    /// It cannot tell, with the reason and what it holds at least.
-    Unknown {
-        /// Why.
-        why: String,
-        /// What it has replayed so far, where it knows that.
-        at_least: Option<Position>,
-    },
-    /// It takes writes.
-    Primary,
-    /// It has not voted.
-    Silent,
-    /// It holds nothing that counts: it is being made a copy of a primary, or waits for that.
-    Void,
-}
+use crate::types::{Lsn, NodeName, Position};
+pub use crate::types::{Reach, Vote};
+
+/// Bytes to replay that speak for another node only beyond this: some seconds of replay, which a change of the candidate
+/// costs as well.
+const REPLAY_TOLERANCE: u64 = 128 << 20;
 
 /// Everything that the candidate knows.
 #[derive(Clone, Debug)]
@@ -52,6 +43,10 @@ pub struct Ballot<'a> {
     pub left: &'a [(NodeName, Position)],
     /// Whether the election timeout is over.
     pub timed_out: bool,
+    /// Whether Pacemaker picks the candidate although the scores prefer the best: yielding is of no use.
+    pub insists: bool,
+    /// Whether an instance can fetch WAL from another standby without a restart.
+    pub can_fetch: bool,
 }
 
 /// What the candidate has to do.
@@ -62,14 +57,25 @@ pub enum Verdict {
         /// Who was left out.
         left_out: Vec<(NodeName, Vote)>,
     },
-    /// Another node holds more.
+    /// Another node holds more, or as much and is the better choice.
     Yield {
-        /// The best node.
+        /// The better node.
         to: NodeName,
         /// Its position.
         theirs: Position,
         /// The candidate's position.
         ours: Vote,
+    },
+    /// Another node holds more and is not the one to be promoted: the candidate has to fetch that first.
+    CatchUp {
+        /// The node that holds more.
+        from: NodeName,
+        /// Its position.
+        theirs: Position,
+        /// The candidate's position.
+        ours: Position,
+        /// Why that node is not promoted.
+        because: String,
     },
     /// Ask again: these nodes may still tell their position.
     Wait {
@@ -98,37 +104,123 @@ pub fn decide(ballot: &Ballot<'_>) -> Verdict {
     if let Some((node, _)) = ballot.votes.iter().filter(|(_, vote)| *vote == Vote::Primary).min_by_key(|v| &v.0) {
         return Verdict::AnotherPrimary { node: node.clone() };
     }
-    if let Some((node, theirs)) = best(ballot.votes).filter(|(_, theirs)| beats(*theirs, ballot)) {
-        return Verdict::Yield { to: node, theirs, ours: ballot.own.clone() };
+    if let Some((node, theirs)) = best(ballot.votes).filter(|(_, theirs)| beats(theirs.position, ballot)) {
+        return in_favour_of(node, theirs, ballot);
     }
     let Vote::At(ours) = ballot.own else { return Verdict::Wait { others: Vec::new() } };
     let unknown = without_position(ballot.votes);
     if !unknown.is_empty() && !ballot.timed_out {
         return Verdict::Wait { others: unknown };
     }
-    if let Some((node, theirs)) = furthest_left_behind(ballot.left, *ours) {
-        return Verdict::DataElsewhere { node, theirs, ours: *ours };
+    if let Some((node, theirs)) = hidden_beyond(ours.position, ballot.votes) {
+        let because = "it cannot tell its position".to_owned();
+        return yield_or_fetch(node, theirs, ballot, ballot.insists.then_some(because));
+    }
+    if let Some((node, theirs)) = furthest_left_behind(ballot.left, ours.position) {
+        return Verdict::DataElsewhere { node, theirs, ours: ours.position };
+    }
+    if let Some((node, theirs)) = better_suited(ours, ballot) {
+        return Verdict::Yield { to: node.clone(), theirs: theirs.position, ours: ballot.own.clone() };
     }
     Verdict::Promote { left_out: unknown }
 }
 
-/// The highest position; of equals the first name, so that every node would name the same one.
-fn best(votes: &[(NodeName, Vote)]) -> Option<(NodeName, Position)> {
-    let known = votes.iter().filter_map(|(node, vote)| match vote {
-        Vote::At(position) => Some((node, *position)),
-        Vote::Unknown { .. } | Vote::Primary | Vote::Silent | Vote::Void => None,
-    });
-    known.max_by(|a, b| a.1.cmp(&b.1).then_with(|| b.0.cmp(a.0))).map(|(node, at)| (node.clone(), at))
+fn known(votes: &[(NodeName, Vote)]) -> impl Iterator<Item = (&NodeName, &Reach)> {
+    votes.iter().filter_map(|(node, vote)| Some((node, vote.reach()?)))
+}
+
+/// The highest position; of equals one that may be promoted, with the least to replay, and the first name, so that every
+/// node would name the same one.
+fn best(votes: &[(NodeName, Vote)]) -> Option<(&NodeName, &Reach)> {
+    known(votes).max_by_key(|(node, reach)| (reach.position, suited(node, reach)))
+}
+
+/// The order among those that are good enough otherwise.
+fn suited<'a>(node: &'a NodeName, reach: &Reach) -> impl Ord + use<'a> {
+    (reach.unfit.is_none(), Reverse(reach.to_replay), Reverse(node))
 }
 
 /// A candidate that cannot tell its own position may well be the best: it yields only when it had the
-/// time of an election to find out. One that holds nothing never is.
+/// time of an election to find out, and to nobody who has less than it certainly has. One that holds nothing never is.
 fn beats(theirs: Position, ballot: &Ballot<'_>) -> bool {
     match ballot.own {
-        Vote::At(ours) => theirs > *ours,
+        Vote::At(ours) => theirs > ours.position,
         Vote::Void => true,
-        Vote::Unknown { .. } | Vote::Primary | Vote::Silent => ballot.timed_out,
+        Vote::Unknown { at_least, .. } => ballot.timed_out && at_least.is_none_or(|at_least| theirs >= at_least),
+        Vote::Primary | Vote::Silent => ballot.timed_out,
     }
+}
+
+/// A node has more than the candidate.
+fn in_favour_of(node: &NodeName, theirs: &Reach, ballot: &Ballot<'_>) -> Verdict {
+    let Vote::At(ours) = ballot.own else { return yield_or_fetch(node, theirs.position, ballot, None) };
+    let insists =
+        ballot.insists.then(|| "Pacemaker does not promote it: a ban, a rule or a score is against it".to_owned());
+    let because = insists.or_else(|| reason_to_fetch(theirs, ours));
+    let fitter = because.as_ref().and_then(|_| fit_in_place_of(ours, theirs, ballot));
+    match fitter {
+        Some((fit, reach)) if ballot.can_fetch => {
+            Verdict::Yield { to: fit.clone(), theirs: reach.position, ours: ballot.own.clone() }
+        }
+        _ => yield_or_fetch(node, theirs.position, ballot, because),
+    }
+}
+
+fn yield_or_fetch(node: &NodeName, theirs: Position, ballot: &Ballot<'_>, because: Option<String>) -> Verdict {
+    match (because, ballot.own) {
+        (Some(because), Vote::At(ours)) if ballot.can_fetch => {
+            Verdict::CatchUp { from: node.clone(), theirs, ours: ours.position, because }
+        }
+        _ => Verdict::Yield { to: node.clone(), theirs, ours: ballot.own.clone() },
+    }
+}
+
+/// Why the candidate should rather fetch what a node has than let that one be promoted.
+fn reason_to_fetch(theirs: &Reach, ours: &Reach) -> Option<String> {
+    // Who is on an older timeline may be beyond the point where the younger one forked off.
+    if theirs.position.timeline != ours.position.timeline {
+        return None;
+    }
+    let to_replay = || format!("it has {} MB to replay", theirs.to_replay >> 20);
+    theirs.unfit.clone().or_else(|| is_fetched_sooner(theirs, ours).then(to_replay))
+}
+
+/// Whether what is missing is fetched and replayed here sooner than the other one has replayed what it has.
+fn is_fetched_sooner(theirs: &Reach, ours: &Reach) -> bool {
+    let missing = theirs.end().bytes_beyond(ours.end());
+    let here = ours.to_replay.saturating_add(missing.saturating_mul(2)).saturating_add(REPLAY_TOLERANCE);
+    theirs.serves && theirs.to_replay > here
+}
+
+/// For a candidate that should not be promoted itself: the highest position that may be.
+fn fit_in_place_of<'a>(ours: &Reach, best: &Reach, ballot: &Ballot<'a>) -> Option<(&'a NodeName, &'a Reach)> {
+    if ours.unfit.is_none() || ballot.insists {
+        return None;
+    }
+    let fit = known(ballot.votes).filter(|(_, reach)| reach.unfit.is_none());
+    let fit = fit.filter(|(_, reach)| reach.position.timeline == best.position.timeline);
+    fit.max_by_key(|(node, reach)| (reach.position, suited(node, reach)))
+}
+
+/// For a candidate than which nobody has more: who is to be promoted in its place all the same.
+fn better_suited<'a>(ours: &Reach, ballot: &Ballot<'a>) -> Option<(&'a NodeName, &'a Reach)> {
+    if ballot.insists {
+        return None;
+    }
+    let sooner = |reach: &Reach| ours.to_replay > reach.to_replay.saturating_add(REPLAY_TOLERANCE);
+    let fit = || known(ballot.votes).filter(|(_, reach)| reach.unfit.is_none());
+    let equal = fit().filter(|(_, reach)| reach.position == ours.position);
+    let equal = equal.filter(|(_, reach)| ours.unfit.is_some() || sooner(reach));
+    let equal = equal.max_by_key(|(node, reach)| suited(node, reach));
+    let behind = fit().filter(|(_, reach)| ballot.can_fetch && reason_to_fetch(ours, reach).is_some());
+    equal.or_else(|| behind.max_by_key(|(node, reach)| (reach.position, suited(node, reach))))
+}
+
+/// The most that a node certainly has which cannot tell its position, when that is more.
+fn hidden_beyond(ours: Position, votes: &[(NodeName, Vote)]) -> Option<(&NodeName, Position)> {
+    let unknown = votes.iter().filter(|(_, vote)| vote.reach().is_none());
+    let beyond = unknown.filter_map(|(node, vote)| Some((node, vote.at_least()?))).filter(|(_, theirs)| *theirs > ours);
+    beyond.max_by_key(|(node, theirs)| (*theirs, Reverse(*node)))
 }
 
 fn without_position(votes: &[(NodeName, Vote)]) -> Vec<(NodeName, Vote)> {
@@ -167,7 +259,18 @@ mod tests {
     }
 
     fn at(timeline: u32, end: u64) -> Vote {
-        Vote::At(position(timeline, end))
+        Vote::At(position(timeline, end).into())
+    }
+
+    const MB: u64 = 1 << 20;
+
+    /// On timeline 1, with so many MB to replay.
+    fn replaying(end: u64, mb: u64) -> Vote {
+        Vote::At(Reach { to_replay: mb * MB, ..position(1, end).into() })
+    }
+
+    fn unfit(end: u64) -> Vote {
+        Vote::At(Reach { unfit: Some("no room".to_owned()), ..position(1, end).into() })
     }
 
     fn unknown() -> Vote {
@@ -177,7 +280,26 @@ mod tests {
     fn verdict(own: &Vote, votes: &[(&str, Vote)], left: &[(&str, Position)], timed_out: bool) -> Verdict {
         let votes: Vec<_> = votes.iter().map(|(name, vote)| (node(name), vote.clone())).collect();
         let left: Vec<_> = left.iter().map(|(name, position)| (node(name), *position)).collect();
-        decide(&Ballot { own, votes: &votes, left: &left, timed_out })
+        decide(&Ballot { own, votes: &votes, left: &left, timed_out, insists: false, can_fetch: true })
+    }
+
+    fn verdict_of_insisted(own: &Vote, votes: &[(&str, Vote)], timed_out: bool) -> Verdict {
+        let votes: Vec<_> = votes.iter().map(|(name, vote)| (node(name), vote.clone())).collect();
+        decide(&Ballot { own, votes: &votes, left: &[], timed_out, insists: true, can_fetch: true })
+    }
+
+    fn yielded_to(verdict: &Verdict) -> &str {
+        match verdict {
+            Verdict::Yield { to, .. } => to.as_str(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn fetches_from(verdict: &Verdict) -> (&str, Position) {
+        match verdict {
+            Verdict::CatchUp { from, theirs, .. } => (from.as_str(), *theirs),
+            other => panic!("{other:?}"),
+        }
     }
 
     const PROMOTE: Verdict = Verdict::Promote { left_out: Vec::new() };
@@ -260,8 +382,8 @@ mod tests {
         assert_eq!(verdict(&at(1, 0x532_8410), &[], &[("a", checkpoint)], false), PROMOTE);
         let ours = position(1, 0x532_8398);
         let expected = Verdict::DataElsewhere { node: node("a"), theirs: checkpoint, ours };
-        assert_eq!(verdict(&Vote::At(ours), &[], &[("a", checkpoint)], false), expected);
-        assert_eq!(verdict(&Vote::At(ours), &[], &[("a", checkpoint)], true), expected);
+        assert_eq!(verdict(&Vote::At(ours.into()), &[], &[("a", checkpoint)], false), expected);
+        assert_eq!(verdict(&Vote::At(ours.into()), &[], &[("a", checkpoint)], true), expected);
     }
 
     #[test]
@@ -269,10 +391,104 @@ mod tests {
         assert_eq!(verdict(&at(2, 200), &[], &[("a", position(1, 150))], false), PROMOTE);
     }
 
+    fn knows_no_more_than(end: u64) -> Vote {
+        Vote::Unknown { why: "the disk does not answer".to_owned(), at_least: Some(position(1, end)) }
+    }
+
+    #[test]
+    fn who_is_known_to_have_more_is_not_left_out_though_it_cannot_tell_its_position() {
+        let votes = [("a", knows_no_more_than(101)), ("b", knows_no_more_than(102)), ("c", knows_no_more_than(102))];
+        assert!(matches!(verdict(&at(1, 100), &votes, &[], false), Verdict::Wait { others } if others.len() == 3));
+        assert_eq!(yielded_to(&verdict(&at(1, 100), &votes, &[], true)), "b");
+        assert_eq!(fetches_from(&verdict_of_insisted(&at(1, 100), &votes, true)), ("b", position(1, 102)));
+        let as_much = [("a", knows_no_more_than(100))];
+        assert!(
+            matches!(verdict(&at(1, 100), &as_much, &[], true), Verdict::Promote { left_out } if left_out.len() == 1)
+        );
+    }
+
+    #[test]
+    fn a_candidate_that_cannot_tell_its_position_yields_to_nobody_who_has_less_than_it_has_at_least() {
+        let nobody = Verdict::Wait { others: Vec::new() };
+        assert_eq!(verdict(&knows_no_more_than(8), &[("b", at(1, 7))], &[], true), nobody);
+        assert_eq!(yielded_to(&verdict(&knows_no_more_than(7), &[("b", at(1, 7))], &[], true)), "b");
+    }
+
+    #[test]
+    fn what_a_better_node_has_is_fetched_when_pacemaker_does_not_promote_that_one() {
+        let votes = [("a", at(1, 101)), ("b", at(1, 103))];
+        assert_eq!(yielded_to(&verdict(&at(1, 100), &votes, &[], false)), "b");
+        assert_eq!(fetches_from(&verdict_of_insisted(&at(1, 100), &votes, false)), ("b", position(1, 103)));
+        let own = at(1, 100);
+        let votes: Vec<_> = votes.iter().map(|(name, vote)| (node(name), vote.clone())).collect();
+        let old = Ballot { own: &own, votes: &votes, left: &[], timed_out: true, insists: true, can_fetch: false };
+        assert_eq!(yielded_to(&decide(&old)), "b");
+    }
+
+    #[test]
+    fn what_an_unfit_node_has_is_fetched_at_once() {
+        assert_eq!(fetches_from(&verdict(&at(1, 100), &[("a", unfit(101))], &[], false)), ("a", position(1, 101)));
+        // The unfit one is asked to yield to who can fetch, and is promoted when there is nobody.
+        assert_eq!(yielded_to(&verdict(&unfit(101), &[("a", at(1, 100)), ("b", at(1, 99))], &[], false)), "a");
+        assert_eq!(yielded_to(&verdict(&unfit(100), &[("a", unfit(101)), ("b", at(1, 99))], &[], false)), "b");
+        assert_eq!(verdict(&unfit(101), &[("a", unfit(100)), ("b", Vote::Void)], &[], false), PROMOTE);
+        assert_eq!(verdict_of_insisted(&unfit(101), &[("a", at(1, 100))], false), PROMOTE);
+        // Of an older timeline it may not be able to.
+        assert_eq!(yielded_to(&verdict(&unfit(101), &[("a", at(2, 50))], &[], false)), "a");
+        let younger = Vote::At(Reach { unfit: Some("no room".to_owned()), ..position(2, 101).into() });
+        assert_eq!(yielded_to(&verdict(&at(1, 100), &[("a", younger.clone())], &[], false)), "a");
+        assert_eq!(verdict(&younger, &[("a", at(1, 100))], &[], false), PROMOTE);
+    }
+
+    #[test]
+    fn of_equals_the_one_with_far_less_to_replay_is_promoted() {
+        for (ours, theirs, yields) in
+            [(129, 0, true), (128, 0, false), (900, 700, true), (0, 900, false), (900, 900, false)]
+        {
+            let verdict = verdict(&replaying(100, ours), &[("a", replaying(100, theirs))], &[], false);
+            assert_eq!(verdict != PROMOTE, yields, "{ours} and {theirs}: {verdict:?}");
+        }
+        assert_eq!(verdict_of_insisted(&replaying(100, 900), &[("a", at(1, 100))], false), PROMOTE);
+        let votes = [("a", replaying(100, 5)), ("b", replaying(100, 4)), ("c", replaying(100, 4))];
+        assert_eq!(yielded_to(&verdict(&replaying(100, 900), &votes, &[], false)), "b");
+        assert_eq!(yielded_to(&verdict(&at(1, 99), &votes, &[], false)), "b");
+    }
+
+    #[test]
+    fn what_a_node_with_hours_to_replay_has_is_fetched_when_that_is_sooner() {
+        let hours = replaying(100 * MB, 5000);
+        let near = at(1, 99 * MB);
+        assert_eq!(fetches_from(&verdict(&near, &[("a", hours.clone())], &[], false)).0, "a");
+        assert_eq!(yielded_to(&verdict(&hours, &[("a", near.clone())], &[], false)), "a");
+        // It cannot send what lies in its files and is not replayed.
+        let Vote::At(reach) = &hours else { panic!() };
+        let mute = Vote::At(Reach { serves: false, ..reach.clone() });
+        assert_eq!(yielded_to(&verdict(&near, &[("a", mute.clone())], &[], false)), "a");
+        assert_eq!(verdict(&mute, &[("a", near)], &[], false), PROMOTE);
+        // Much is missing, or as much is to be replayed here.
+        assert_eq!(yielded_to(&verdict(&at(1, 0), &[("a", replaying(4000 * MB, 5000))], &[], false)), "a");
+        assert_eq!(yielded_to(&verdict(&replaying(99 * MB, 4900), &[("a", hours)], &[], false)), "a");
+    }
+
+    fn any_reach() -> impl Strategy<Value = Reach> {
+        let replay = prop_oneof![3 => Just(0), 1 => 0_u64..4];
+        (1_u32..4, 0_u64..6, replay, proptest::bool::weighted(0.8), proptest::bool::weighted(0.2)).prop_map(
+            |(timeline, end, replay, serves, unfit)| Reach {
+                position: position(timeline, end),
+                to_replay: replay * 100 * MB,
+                serves,
+                unfit: unfit.then(|| "no room".to_owned()),
+            },
+        )
+    }
+
     fn any_vote() -> impl Strategy<Value = Vote> {
         prop_oneof![
-            4 => (1_u32..4, 0_u64..6).prop_map(|(timeline, end)| at(timeline, end)),
+            4 => any_reach().prop_map(Vote::At),
             1 => Just(unknown()),
+            1 => (1_u32..4, 0_u64..6).prop_map(|(timeline, end)| Vote::Unknown {
+                why: "x".to_owned(), at_least: Some(position(timeline, end))
+            }),
             1 => Just(Vote::Silent),
             1 => Just(Vote::Void),
             1 => Just(Vote::Primary),
@@ -287,26 +503,26 @@ mod tests {
     proptest! {
         #[test]
         fn nothing_is_promoted_over_an_unknown_or_higher_position(
-            own in any_vote(), votes in any_votes(), timed_out: bool,
+            own in any_vote(), votes in any_votes(), timed_out: bool, insists: bool, can_fetch: bool,
         ) {
-            let verdict = decide(&Ballot { own: &own, votes: &votes, left: &[], timed_out });
+            let verdict = decide(&Ballot { own: &own, votes: &votes, left: &[], timed_out, insists, can_fetch });
             let Verdict::Promote { left_out } = verdict else { return Ok(()) };
-            let Vote::At(ours) = own else { panic!("promoted without a position") };
+            let Vote::At(Reach { position: ours, .. }) = own else { panic!("promoted without a position") };
             for (name, vote) in &votes {
+                prop_assert!(vote.at_least().is_none_or(|theirs| theirs <= ours));
                 match vote {
-                    Vote::At(theirs) => prop_assert!(*theirs <= ours),
                     Vote::Unknown { .. } | Vote::Silent => {
                         prop_assert!(timed_out && left_out.iter().any(|(n, _)| n == name));
                     }
                     Vote::Primary => prop_assert!(false, "promoted beside a primary"),
-                    Vote::Void => {}
+                    Vote::At(_) | Vote::Void => {}
                 }
             }
         }
 
         #[test]
         fn the_order_of_the_votes_does_not_matter(
-            own in any_vote(), votes in any_votes(), timed_out: bool, turn in 0_usize..6,
+            own in any_vote(), votes in any_votes(), timed_out: bool, insists: bool, can_fetch: bool, turn in 0_usize..6,
         ) {
             let mut turned = votes.clone();
             if !turned.is_empty() {
@@ -314,23 +530,38 @@ mod tests {
                 turned.rotate_left(by);
             }
             let left = [];
-            let one = decide(&Ballot { own: &own, votes: &votes, left: &left, timed_out });
-            let other = decide(&Ballot { own: &own, votes: &turned, left: &left, timed_out });
+            let one = decide(&Ballot { own: &own, votes: &votes, left: &left, timed_out, insists, can_fetch });
+            let other = decide(&Ballot { own: &own, votes: &turned, left: &left, timed_out, insists, can_fetch });
             prop_assert_eq!(one, other);
         }
 
-        /// Whoever is picked first, following the verdicts ends at a node that nobody beats.
+        /// Whoever is picked first, following the verdicts ends at a node that nobody beats, or that fetches what the best
+        /// has. Nobody is asked twice.
         #[test]
-        fn yielding_ends_at_the_best(votes in any_votes()) {
+        fn yielding_ends_at_the_best(votes in any_votes(), can_fetch: bool) {
             let known: Vec<_> = votes.into_iter().filter(|(_, v)| matches!(v, Vote::At(_))).collect();
-            for (picked, own) in &known {
-                let others = |name: &NodeName| known.iter().filter(|(n, _)| n != name).cloned().collect::<Vec<_>>();
-                let first = others(picked);
-                let verdict = decide(&Ballot { own, votes: &first, left: &[], timed_out: false });
-                if let Verdict::Yield { to, theirs, .. } = verdict {
-                    let second = others(&to);
-                    let again = decide(&Ballot { own: &Vote::At(theirs), votes: &second, left: &[], timed_out: false });
-                    prop_assert_eq!(again, PROMOTE);
+            let highest = known.iter().filter_map(|(_, vote)| vote.at_least()).max();
+            for (picked, _) in &known {
+                let (mut candidate, mut asked) = (picked.clone(), Vec::new());
+                loop {
+                    prop_assert!(!asked.contains(&candidate), "{candidate} is asked again after {asked:?}");
+                    let own = known.iter().find(|(name, _)| *name == candidate).unwrap().1.clone();
+                    let others: Vec<_> = known.iter().filter(|(name, _)| *name != candidate).cloned().collect();
+                    let ballot = Ballot { own: &own, votes: &others, left: &[], timed_out: false, insists: false, can_fetch };
+                    asked.push(candidate);
+                    candidate = match decide(&ballot) {
+                        Verdict::Yield { to, .. } => to,
+                        Verdict::CatchUp { from, theirs, .. } => {
+                            prop_assert!(can_fetch && highest == Some(theirs));
+                            prop_assert_eq!(known.iter().find(|(name, _)| *name == from).unwrap().1.at_least(), highest);
+                            break;
+                        }
+                        verdict => {
+                            prop_assert_eq!(verdict, PROMOTE);
+                            prop_assert_eq!(own.at_least(), highest);
+                            break;
+                        }
+                    };
                 }
             }
         }

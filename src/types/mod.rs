@@ -6,6 +6,7 @@ mod node;
 mod score;
 mod slot;
 mod state;
+mod vote;
 
 pub use history::{Common, History, PromotionId, Stretch, SystemId};
 pub use lsn::{Lsn, ParsePositionError, Position, Timeline};
@@ -13,3 +14,4 @@ pub use node::{NodeName, ParseNodeNameError};
 pub use score::Score;
 pub use slot::SlotName;
 pub use state::{Role, State};
+pub use vote::{Reach, Vote};
