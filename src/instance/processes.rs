@@ -4,11 +4,14 @@
 //! its postmaster died. That is what makes a process ours; a process id alone may have been reused.
 
 use std::fs;
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::libc;
+use nix::sys::signal::Signal;
+
+use crate::sys::ProcessHandle;
 
 /// Identifies the processes of one data directory.
 #[derive(Clone, Debug)]
@@ -36,6 +39,18 @@ impl Processes {
         let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
         let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
         pids.filter(|pid| self.is_server(*pid)).collect()
+    }
+
+    /// Sends a signal to a server process, and to no other that may have its number by now: the process is held first, and
+    /// looked at then. That it is gone is no failure.
+    pub(super) fn send(&self, pid: i32, signal: Signal) {
+        let sent = ProcessHandle::of(pid).and_then(|process| match self.is_server(pid) {
+            true => process.send(signal),
+            false => Ok(()),
+        });
+        if let Err(cause) = sent.or_else(unless_gone) {
+            log::warn!("cannot send {signal} to process {pid}: {cause}");
+        }
     }
 
     fn works_here(&self, process: &Path) -> bool {
@@ -88,17 +103,14 @@ pub(super) fn is_gone(pid: i32) -> bool {
     !Path::new(&format!("/proc/{pid}")).exists()
 }
 
-/// Sends a signal; that the process is gone is no failure.
-pub(super) fn send(pid: i32, signal: Signal) {
-    match kill(Pid::from_raw(pid), signal) {
-        Ok(()) | Err(nix::Error::ESRCH) => {}
-        Err(cause) => log::warn!("cannot send {signal} to process {pid}: {cause}"),
-    }
+fn unless_gone(error: io::Error) -> io::Result<()> {
+    if error.raw_os_error() == Some(libc::ESRCH) { Ok(()) } else { Err(error) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::process::Command;
 
     #[test]
     fn a_process_that_is_no_server_is_never_ours() {
@@ -107,5 +119,26 @@ mod tests {
         assert!(!Processes::of(&here).is_server(own));
         assert!(!Processes::of(&here).is_server(i32::MAX));
         assert!(Processes::of(Path::new("/does/not/exist")).all().is_empty());
+    }
+
+    #[test]
+    fn a_number_that_is_another_process_by_now_gets_no_signal() {
+        let here = tempfile::tempdir().unwrap();
+        let mut other = Command::new("sleep").arg("60").current_dir(here.path()).spawn().unwrap();
+        let pid = i32::try_from(other.id()).unwrap();
+        Processes::of(here.path()).send(pid, Signal::SIGKILL);
+        assert!(other.try_wait().unwrap().is_none());
+        other.kill().unwrap();
+        other.wait().unwrap();
+    }
+
+    #[test]
+    fn a_server_process_gets_its_signal() {
+        let here = tempfile::tempdir().unwrap();
+        let program = here.path().join("postgres");
+        fs::copy("/bin/sleep", &program).unwrap();
+        let mut server = Command::new(&program).arg("60").current_dir(here.path()).spawn().unwrap();
+        Processes::of(here.path()).send(i32::try_from(server.id()).unwrap(), Signal::SIGKILL);
+        assert!(!server.wait().unwrap().success());
     }
 }

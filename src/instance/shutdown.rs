@@ -5,7 +5,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 
 use super::Instance;
-use super::processes::{Processes, is_gone, is_suspended, send};
+use super::processes::{Processes, is_gone, is_suspended};
 use crate::policy::stop::Budget;
 use crate::sys::{Deadline, Pace};
 
@@ -63,7 +63,7 @@ impl Instance {
             return Ok(());
         }
         log::warn!("ending server processes {left:?} of {}", self.data_directory().display());
-        left.iter().for_each(|pid| send(*pid, Signal::SIGQUIT));
+        left.iter().for_each(|pid| processes.send(*pid, Signal::SIGQUIT));
         let mut pace = Pace::up_to(Duration::from_millis(20));
         let mild = deadline.at_most(Duration::from_millis(300).min(deadline.remaining() / 2));
         while !processes.all().is_empty() && pace.step(mild) {}
@@ -75,7 +75,7 @@ impl Instance {
                 while !seen.iter().all(|pid| is_gone(*pid)) && pace.step(reaped) {}
                 return Ok(());
             }
-            left.iter().for_each(|pid| send(*pid, Signal::SIGKILL));
+            left.iter().for_each(|pid| processes.send(*pid, Signal::SIGKILL));
             if !pace.step(deadline) {
                 return Err(EndError(left, self.data_directory().display().to_string()));
             }
@@ -85,7 +85,7 @@ impl Instance {
     fn signal_postmaster(&self, signal: Signal) -> bool {
         let postmaster = self.postmaster();
         if let Some(pid) = postmaster {
-            send(pid, signal);
+            Processes::of(self.data_directory()).send(pid, signal);
         }
         postmaster.is_some()
     }

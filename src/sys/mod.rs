@@ -4,6 +4,7 @@ mod deadline;
 mod identity;
 mod journal;
 mod notes;
+mod process_handle;
 mod program;
 mod volume;
 
@@ -11,5 +12,6 @@ pub use deadline::{Deadline, Pace, ms_since_boot, since_boot};
 pub use identity::{IdentityError, Owner};
 pub use journal::{flush_log, start_log};
 pub use notes::{Notes, ScoreMemory, SlotNotes};
+pub use process_handle::ProcessHandle;
 pub use program::{Output, Program, ProgramError, Running};
 pub use volume::{sync_filesystem_of, sync_tells_errors};
