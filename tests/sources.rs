@@ -55,3 +55,21 @@ fn the_sources_have_no_let_chains() {
         assert_eq!(let_chains(&text), [""; 0], "{} needs Rust 1.88", file.display());
     }
 }
+
+/// The map of `src/sys/mod.rs` says so.
+#[test]
+fn only_the_operating_systems_room_has_unsafe_code() {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let elsewhere = rust_files(&source).into_iter().filter(|file| !file.starts_with(source.join("sys")));
+    let has_some = |file: &PathBuf| fs::read_to_string(file).unwrap().contains("unsafe {");
+    assert_eq!(elsewhere.filter(has_some).collect::<Vec<_>>(), Vec::<PathBuf>::new());
+}
+
+/// What a message sends the reader to has to be there.
+#[test]
+fn the_readme_has_the_part_that_the_messages_name() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    assert!(fs::read_to_string(root.join("README.md")).unwrap().contains("- **Rights**:"));
+    let rewind = fs::read_to_string(root.join("src/instance/rejoin/rewind.rs")).unwrap();
+    assert!(rewind.contains(r#"under \"Rights\""#));
+}

@@ -220,8 +220,9 @@ impl Keeper<'_> {
     }
 }
 
-fn time_since(ms: u64) -> Duration {
-    Duration::from_millis(ms_since_boot().saturating_sub(ms))
+fn time_since(ms: impl Into<i128>) -> Duration {
+    let since = i128::from(ms_since_boot()).saturating_sub(ms.into());
+    Duration::from_millis(u64::try_from(since).unwrap_or(0))
 }
 
 /// Logs a failure unless it is remembered, and remembers it.

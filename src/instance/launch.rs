@@ -1,17 +1,14 @@
 //! Starting the server process.
 
-use std::ffi::CString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
-use std::os::unix::process::CommandExt;
 use std::process::{Child, ExitStatus, Stdio};
 
 use nix::libc;
 
 use super::{Instance, words};
-use crate::sys::{IdentityError, Program, ProgramError};
+use crate::sys::{IdentityError, Program, ProgramError, detach};
 
 /// Why the server was not started.
 #[derive(Debug, thiserror::Error)]
@@ -81,14 +78,7 @@ impl Instance {
         command.stdout(log.try_clone().map_err(io)?).stderr(log.try_clone().map_err(io)?);
         // A server is known by its working directory. It goes there by itself some milliseconds later; a `stop` that
         // follows a killed `start` at once would not see it before.
-        let home = CString::new(self.data_directory().as_os_str().as_bytes()).unwrap_or_default();
-        let prepare = move || {
-            let _ = nix::unistd::chdir(home.as_c_str());
-            leave_session()
-        };
-        // SAFETY: the closure runs in the forked child before exec, makes three system calls, reads memory that was
-        // allocated before the fork and allocates nothing.
-        unsafe { command.pre_exec(prepare) };
+        detach(&mut command, Some(self.data_directory()));
         let child = command.spawn().map_err(|cause| program.not_started(cause))?;
         Ok(Launched { child, log, log_begin })
     }
@@ -105,10 +95,4 @@ impl Instance {
         options.read(true).append(true).create(true).mode(0o640).custom_flags(libc::O_NOFOLLOW);
         options.open(&self.log_file)
     }
-}
-
-/// PostgreSQL wants files that nobody else can read (`pg_ctl` sets the same mask).
-pub(super) fn leave_session() -> io::Result<()> {
-    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
-    nix::unistd::setsid().map(drop).map_err(io::Error::from)
 }

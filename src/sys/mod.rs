@@ -1,6 +1,7 @@
 //! The operating system: programs, privileges, time, logging. The only place with `unsafe`.
 
 mod deadline;
+mod detached;
 mod identity;
 mod journal;
 mod notes;
@@ -9,6 +10,7 @@ mod program;
 mod volume;
 
 pub use deadline::{Deadline, Pace, ms_since_boot, since_boot};
+pub use detached::detach;
 pub use identity::{IdentityError, Owner};
 pub use journal::{flush_log, start_log};
 pub use notes::{Notes, ScoreMemory, SlotNotes};

@@ -93,7 +93,8 @@ impl ScoreMemory {
     }
 }
 
-/// What one monitor leaves for the next about the replication slots. Times are milliseconds since boot.
+/// What one monitor leaves for the next about the replication slots. Times are milliseconds since boot; those with a sign
+/// may be from before it, for what happened long ago.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct SlotNotes {
@@ -104,7 +105,7 @@ pub struct SlotNotes {
     /// When the cluster was asked for its nodes; none when it has to be asked anew.
     pub nodes_asked_ms: Option<u64>,
     /// Slots of nodes that the cluster did not know, with the time at which it first did not.
-    pub left: BTreeMap<String, u64>,
+    pub left: BTreeMap<String, i64>,
     /// What the primary has published last about the slots.
     pub published: Option<String>,
     /// When the primary's word about this node's own slot was asked for.
@@ -114,7 +115,7 @@ pub struct SlotNotes {
     /// When such a look was in vain.
     pub look_failed_ms: Option<u64>,
     /// Since when no WAL receiver is streaming.
-    pub unfed_since_ms: Option<u64>,
+    pub unfed_since_ms: Option<i64>,
     /// A value of `primary_slot_name` that was written, and the one that was in effect then and still is.
     pub written_name: Option<(String, String)>,
     /// What could not be done, with the time of the last try.

@@ -79,7 +79,7 @@ impl Keeper<'_> {
     fn left_for(&mut self, members: Option<&Members>) -> BTreeMap<SlotName, Duration> {
         let Some(members) = members else { return BTreeMap::new() };
         let left = left_behind(&self.facts.slots, members, &self.own);
-        let since = |name: &SlotName| self.notes.left.get(name.as_str()).copied().unwrap_or_else(ms_since_boot);
+        let since = |name: &SlotName| self.notes.left.get(name.as_str()).copied().unwrap_or_else(now);
         let left: BTreeMap<_, _> = left.into_iter().map(|name| (since(&name), name)).map(|(s, n)| (n, s)).collect();
         self.notes.left = left.iter().map(|(name, since)| (name.to_string(), *since)).collect();
         left.into_iter().map(|(name, since)| (name, time_since(since))).collect()
@@ -100,7 +100,7 @@ impl Keeper<'_> {
             self.notes.unfed_since_ms = None;
             return Duration::ZERO;
         }
-        time_since(*self.notes.unfed_since_ms.get_or_insert_with(ms_since_boot))
+        time_since(*self.notes.unfed_since_ms.get_or_insert_with(now))
     }
 
     /// When slots are worth a look at the primary's word: the replay position at the look before.
@@ -141,4 +141,8 @@ impl Keeper<'_> {
         let asked_lately = self.notes.name_asked_ms.is_some_and(|asked| time_since(asked) < WORD);
         needs_the_primarys_word(&view) && self.notes.written_name.is_none() && !asked_lately
     }
+}
+
+fn now() -> i64 {
+    i64::try_from(ms_since_boot()).unwrap_or(i64::MAX)
 }

@@ -13,7 +13,6 @@ mod source;
 mod worker;
 
 use std::io;
-use std::os::unix::process::CommandExt;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -24,10 +23,9 @@ pub use marker::{Marker, Phase, Task};
 pub use worker::work;
 
 use super::as_owner::AsOwnerError;
-use super::launch::leave_session;
 use super::{Instance, LaunchError};
 use crate::ocf::Failure;
-use crate::sys::{Deadline, Pace, Program, since_boot};
+use crate::sys::{Deadline, Pace, Program, detach, since_boot};
 
 /// The longest time between two attempts.
 const LONGEST_PAUSE: Duration = Duration::from_secs(120);
@@ -122,9 +120,7 @@ impl Instance {
         let mut command = program.command();
         command.stdin(Stdio::null());
         command.stdout(log.try_clone().map_err(|cause| self.log_error(cause))?).stderr(log);
-        // SAFETY: the closure runs in the forked child before exec, makes two system calls and
-        // allocates nothing.
-        unsafe { command.pre_exec(leave_session) };
+        detach(&mut command, None);
         let mut child = command.spawn().map_err(|cause| program.not_started(cause))?;
         // Reaped if it ends before this action does; init reaps it otherwise.
         std::thread::spawn(move || child.wait());

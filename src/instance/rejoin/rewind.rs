@@ -268,7 +268,7 @@ fn failure_of(output: &Output) -> RewindError {
     let words: String = words.chars().take(400).collect();
     let mut reason = format!("pg_rewind failed ({}): {words}", output.status);
     if words.contains("permission denied for function") {
-        reason.push_str("; grant the role of primary_conninfo what the README lists under \"Rewinding\"");
+        reason.push_str("; grant the role of primary_conninfo what the README lists under \"Rights\"");
     }
     match NEVER.iter().any(|complaint| words.contains(complaint)) {
         true => RewindError::Never(reason),
