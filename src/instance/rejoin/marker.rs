@@ -2,22 +2,17 @@
 //!
 //! It lies beside the data directory, because `pg_rewind` removes from the directory what the source has
 //! not. As long as it is there, the directory is not started: an interrupted rewind leaves files that look
-//! like an instance and are none. The lock beside it is held by the worker and by the programs that the
-//! worker runs, so it is free when, and only when, nobody writes in the directory any more.
+//! like an instance and are none.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use nix::fcntl::{FcntlArg, FdFlag, Flock, FlockArg, fcntl};
-use nix::libc;
 use serde::{Deserialize, Serialize};
 
 use super::outside::Places;
 use crate::instance::files::read_up_to;
-use crate::sys::{Deadline, Pace};
 
 /// Larger than any marker: it holds two reasons, a path and some names.
 const LONGEST: u64 = 1 << 16;
@@ -89,10 +84,6 @@ pub(crate) fn marker_path(data: &Path) -> PathBuf {
     beside(data, ".rejoin")
 }
 
-fn lock_path(data: &Path) -> PathBuf {
-    beside(data, ".rejoin.lock")
-}
-
 /// A path beside the data directory, with its name and a suffix.
 pub(super) fn beside(data: &Path, suffix: &str) -> PathBuf {
     let mut name = data.file_name().unwrap_or_default().to_owned();
@@ -141,49 +132,6 @@ pub(super) fn sync_parent(path: &Path) -> io::Result<()> {
     File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all()
 }
 
-/// Whoever asks whether a worker is there has the lock for a moment, and is not taken for a worker.
-const ASKING: Duration = Duration::from_secs(1);
-
-fn lock_unless_at_work(mut file: File) -> io::Result<Option<Flock<File>>> {
-    let deadline = Deadline::after(ASKING);
-    let mut pace = Pace::up_to(Duration::from_millis(20));
-    loop {
-        file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(lock) => return Ok(Some(lock)),
-            Err((file, nix::Error::EWOULDBLOCK)) if pace.step(deadline) => file,
-            Err((_, nix::Error::EWOULDBLOCK)) => return Ok(None),
-            Err((_, error)) => return Err(error.into()),
-        };
-    }
-}
-
-/// Takes the lock, for this process and all programs that it runs. `None` when another worker has it.
-pub(super) fn take_lock(data: &Path) -> io::Result<Option<Flock<File>>> {
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(libc::O_NOFOLLOW);
-    let Some(mut lock) = lock_unless_at_work(options.open(lock_path(data))?)? else { return Ok(None) };
-    fcntl(&*lock, FcntlArg::F_SETFD(FdFlag::empty()))?;
-    lock.set_len(0)?;
-    lock.write_all(std::process::id().to_string().as_bytes())?;
-    Ok(Some(lock))
-}
-
-/// The leader of the worker's process group, while anybody of the group is at work.
-pub(super) fn worker(data: &Path) -> Option<i32> {
-    let mut options = OpenOptions::new();
-    options.read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
-    let file = options.open(lock_path(data)).ok()?;
-    match Flock::lock(file, FlockArg::LockSharedNonblock) {
-        Err((file, nix::Error::EWOULDBLOCK)) => {
-            let mut text = String::new();
-            file.take(20).read_to_string(&mut text).ok()?;
-            // A worker that has not written its id yet is there all the same.
-            Some(text.trim().parse().unwrap_or(0))
-        }
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -227,36 +175,5 @@ pg_wal /wal"
         Marker::remove(&data).unwrap();
         Marker::remove(&data).unwrap();
         assert!(Marker::read(&data).unwrap().is_none());
-    }
-
-    #[test]
-    fn there_is_one_worker() {
-        let directory = tempfile::tempdir().unwrap();
-        let data = directory.path().join("main");
-        assert_eq!(worker(&data), None);
-        let lock = take_lock(&data).unwrap().unwrap();
-        assert!(take_lock(&data).unwrap().is_none());
-        assert_eq!(worker(&data), i32::try_from(std::process::id()).ok());
-        drop(lock);
-        assert_eq!(worker(&data), None);
-    }
-
-    #[test]
-    fn who_only_asks_keeps_no_worker_from_its_work() {
-        let directory = tempfile::tempdir().unwrap();
-        let data = directory.path().join("main");
-        let done = std::sync::atomic::AtomicBool::new(false);
-        std::thread::scope(|scope| {
-            for _ in 0..3 {
-                scope.spawn(|| {
-                    while !done.load(std::sync::atomic::Ordering::Relaxed) {
-                        let _ = worker(&data);
-                    }
-                });
-            }
-            let taken = (0..200).filter(|_| take_lock(&data).unwrap().is_some()).count();
-            done.store(true, std::sync::atomic::Ordering::Relaxed);
-            assert_eq!(taken, 200);
-        });
     }
 }

@@ -6,6 +6,7 @@
 
 mod basebackup;
 mod keep_aside;
+mod lock;
 mod marker;
 mod outside;
 mod rewind;
@@ -16,8 +17,7 @@ use std::io;
 use std::process::Stdio;
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 
 pub use marker::{Marker, Phase, Task};
 pub use worker::work;
@@ -25,10 +25,13 @@ pub use worker::work;
 use super::as_owner::AsOwnerError;
 use super::{Instance, LaunchError};
 use crate::ocf::Failure;
-use crate::sys::{Deadline, Pace, Program, detach, since_boot};
+use crate::sys::{Deadline, Pace, ProcessHandle, Program, detach, since_boot};
 
 /// The longest time between two attempts.
 const LONGEST_PAUSE: Duration = Duration::from_secs(120);
+
+/// How long a holder of the lock is waited for that is no worker of ours.
+const STRANGERS_HAVE: Duration = Duration::from_secs(2);
 
 /// What is known of a rejoin of this data directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,7 +64,7 @@ impl Instance {
             ))
         };
         // In this order: a worker writes its last word before it gives up the lock.
-        let is_at_work = marker::worker(data).is_some();
+        let is_at_work = lock::worker(data).is_some();
         Ok(match Marker::read(data).map_err(damaged)? {
             None => Rejoining::No,
             Some(marker) if is_at_work => Rejoining::UnderWay(marker),
@@ -156,25 +159,47 @@ impl Instance {
     }
 
     fn end_working(&self, deadline: Deadline) -> Result<(), Failure> {
+        let data = self.data_directory();
+        let strangers_have = deadline.at_most(STRANGERS_HAVE.min(deadline.remaining() / 4));
         let mut pace = Pace::up_to(Duration::from_millis(50));
         let mut told = false;
-        while let Some(leader) = marker::worker(self.data_directory()) {
+        while lock::worker(data).is_some() {
             if !told {
-                log::warn!("ending the rejoin of {}; the next start goes on with it", self.data_directory().display());
+                log::warn!("ending the rejoin of {}; the next start goes on with it", data.display());
                 told = true;
             }
-            // As the owner: the number comes from a file of the owner's.
-            let kill = move || killpg(Pid::from_raw(leader), Signal::SIGKILL).map_err(io::Error::from);
-            let killed = if leader > 1 { self.as_owner(kill, deadline) } else { Ok(()) };
-            if let Err(error) = killed {
-                log::warn!("cannot end process group {leader}: {error}");
-            }
-            if !pace.step(deadline) {
-                return Err(Failure::generic(format!(
-                    "the rejoin, process {leader}, does not end, not even by SIGKILL"
-                )));
+            let holders = lock::holders(data);
+            self.kill_holders(&holders, deadline);
+            if holders.iter().any(|pid| lock::is_ours(*pid, &self.parameters.bindir)) {
+                if !pace.step(deadline) {
+                    return Err(Failure::generic(format!(
+                        "the rejoin, processes {holders:?}, does not end, not even by SIGKILL; they probably wait for the disk"
+                    )));
+                }
+            } else if !pace.step(strangers_have) {
+                log::warn!(
+                    "the lock of the rejoin of {} is held by processes {holders:?}, which are no rejoin; not waiting for them",
+                    data.display()
+                );
+                return Ok(());
             }
         }
         Ok(())
+    }
+
+    /// As the owner: whoever holds the owner's lock is ended only if the owner could do that, too.
+    fn kill_holders(&self, holders: &[i32], deadline: Deadline) {
+        let (data, holders) = (self.data_directory().to_owned(), holders.to_owned());
+        let kill = move || {
+            for pid in holders {
+                // Held first, then looked at: the number may be another process's by now.
+                let process = ProcessHandle::of(pid).ok().filter(|_| lock::is_held_by(&data, pid));
+                let _ = process.map(|process| process.send(Signal::SIGKILL));
+            }
+            Ok(())
+        };
+        if let Err(error) = self.as_owner(kill, deadline) {
+            log::warn!("cannot end a rejoin: {error}");
+        }
     }
 }

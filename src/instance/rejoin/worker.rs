@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::basebackup::Clone;
 use super::keep_aside::restore_own_files;
-use super::marker::take_lock;
+use super::lock::take_lock;
 use super::rewind::{Rewind, RewindError};
 use super::source::Source;
 use super::{Marker, Phase, Task};
