@@ -14,7 +14,7 @@ use crate::policy::follow::address;
 use crate::policy::rejoin::{OwnWal, Remedy, Standing, Trouble, remedy, standing};
 use crate::policy::stop::budget;
 use crate::sys::{Deadline, Notes, Pace};
-use crate::types::{Lsn, NodeName, Vote};
+use crate::types::{Lsn, NodeName, State, Vote};
 
 /// How long a worker may take until it has its lock.
 const WORKER_BEGINS: Duration = Duration::from_secs(3);
@@ -35,7 +35,8 @@ impl Agent {
             Rejoining::No => self.way_in_without_marker(),
             // A start looks anew: the directory may have been filled, the parameter changed.
             Rejoining::Waiting(_) => self.end_of_rejoin().and_then(|_| self.way_in_without_marker()),
-            Rejoining::Done(_) => self.end_of_rejoin(),
+            // The marker stays until the server answers: its recovery may outlast this action.
+            Rejoining::Done(_) => Ok(WayIn::Launch),
             Rejoining::UnderWay(marker) => self.await_worker(&marker),
             Rejoining::Interrupted(marker) => {
                 log::info!("going on with what was interrupted: {}", marker.why);
@@ -51,8 +52,7 @@ impl Agent {
     /// A directory that is half rewound or cloned is never started.
     pub(super) fn refuse_half_made(&self) -> Result<(), Failure> {
         match self.instance.rejoining()? {
-            Rejoining::No => Ok(()),
-            Rejoining::Done(_) => self.end_of_rejoin().map(drop),
+            Rejoining::No | Rejoining::Done(_) => Ok(()),
             Rejoining::Waiting(_) => {
                 let data = self.instance.data_directory().display();
                 Err(Failure::generic(format!(
@@ -72,6 +72,27 @@ impl Agent {
         matches!(self.instance.rejoining(), Ok(Waiting(_) | UnderWay(_) | Interrupted(_)))
     }
 
+    /// Whether a server that has not answered yet is one that was rewound or cloned and has never answered since. Its
+    /// recovery takes as long as it takes, and nobody is helped by another one.
+    pub(super) fn recovers_after_rejoin(&self) -> bool {
+        matches!(self.instance.rejoining(), Ok(Rejoining::Done(_)))
+    }
+
+    /// The instance has answered: what its marker stood for is over.
+    pub(super) fn forget_rejoin(&self) {
+        if !self.recovers_after_rejoin() {
+            return;
+        }
+        if let Err(failure) = self.end_of_rejoin() {
+            log::warn!("{failure}");
+        }
+    }
+
+    /// How long a start waits for what may go on without it.
+    pub(super) fn patience(&self) -> Deadline {
+        self.deadline.at_most(self.deadline.remaining() * 2 / 3)
+    }
+
     fn end_of_rejoin(&self) -> Result<WayIn, Failure> {
         let removed = self.instance.finish_rejoin(self.deadline);
         removed.map_err(|e| Failure::generic(format!("cannot remove the marker of the rejoin: {e}")))?;
@@ -82,8 +103,11 @@ impl Agent {
     /// part in the cluster and needs no recovery. `None` when the instance itself is to be looked at.
     pub(super) fn monitor_rejoin(&self) -> Option<Result<ExitCode, Failure>> {
         let rejoining = self.instance.rejoining();
-        if matches!(rejoining, Ok(Rejoining::No)) || (self.instance.is_running() && !is_under_way(&rejoining)) {
+        if matches!(rejoining, Ok(Rejoining::No)) {
             return None;
+        }
+        if self.instance.is_running() && !is_under_way(&rejoining) {
+            return if self.recovers_after_rejoin() { self.monitor_recovery().map(Ok) } else { None };
         }
         let probe = self.request.meta.probe;
         match rejoining {
@@ -107,6 +131,19 @@ impl Agent {
 
     fn rejoin_done(&self) -> Result<ExitCode, Failure> {
         self.become_standby(Check::Nothing).map(|()| ExitCode::Success)
+    }
+
+    /// Of a server that was rewound or cloned. `None` when it is to be looked at as any other.
+    fn monitor_recovery(&self) -> Option<ExitCode> {
+        match self.state() {
+            State::Starting if self.request.meta.probe => Some(ExitCode::Success),
+            State::Starting => Some(self.tell(&recovering())),
+            State::Running(_) | State::Restricted { .. } => {
+                self.forget_rejoin();
+                None
+            }
+            State::Absent(_) | State::Stopped | State::Orphaned { .. } | State::Stopping | State::Silent { .. } => None,
+        }
     }
 
     /// Has an instance mended that cannot follow, if the parameter allows it.
@@ -214,12 +251,11 @@ impl Agent {
 
     /// Waits for the worker as long as this action may, some of it left for the start of the server.
     fn await_worker(&self, marker: &Marker) -> Result<WayIn, Failure> {
-        let patience = self.deadline.at_most(self.deadline.remaining() * 2 / 3);
+        let patience = self.patience();
         let mut pace = Pace::up_to(Duration::from_millis(100));
         loop {
             match self.instance.rejoining()? {
-                Rejoining::Done(_) => return self.end_of_rejoin(),
-                Rejoining::No => return Ok(WayIn::Launch),
+                Rejoining::Done(_) | Rejoining::No => return Ok(WayIn::Launch),
                 Rejoining::Waiting(_) => return Ok(WayIn::UnderWay),
                 Rejoining::UnderWay(_) if pace.step(patience) => {}
                 Rejoining::UnderWay(now) => {
@@ -367,6 +403,12 @@ impl Agent {
             Notes { refused: Some(why.to_owned()), ..before.clone() }.save(&path, &before);
         }
     }
+}
+
+/// The condition of an instance whose recovery goes on by itself.
+fn recovering() -> Condition {
+    let reason = "the instance recovers after it was rewound or cloned, and streams when that is done";
+    Condition::standby("recovering", Some(reason.to_owned()))
 }
 
 fn is_under_way(rejoining: &Result<Rejoining, Failure>) -> bool {

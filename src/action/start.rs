@@ -55,12 +55,14 @@ impl Agent {
         let mut launched = None;
         let mut pace = Pace::up_to(Duration::from_millis(25));
         let begin = Instant::now();
+        let patience = self.patience();
         let mut hot_standby_asked = check == Check::Nothing;
         loop {
             let found = self.instance.observe(self.deadline.at_most(ONE_LOOK));
             let step = start::next(&found.state);
             let is_down = matches!(step, Step::Launch | Step::RefuseAbsent(_));
             if is_down && launched.is_none() {
+                self.refuse_unfinished_restore(check)?;
                 if self.way_in()? == WayIn::UnderWay {
                     return Ok(());
                 }
@@ -70,6 +72,7 @@ impl Agent {
                 }
             }
             if step == Step::Done {
+                self.forget_rejoin();
                 let unchecked = check == Check::Configuration && launched.is_some();
                 return if unchecked { self.stop_if_misconfigured(found.session.as_ref()) } else { Ok(()) };
             }
@@ -78,10 +81,29 @@ impl Agent {
                 hot_standby_asked = true;
                 self.stop_if_not_hot_standby()?;
             }
+            if patience.has_passed() && found.state == State::Starting && self.recovers_after_rejoin() {
+                log::info!(
+                    "the recovery after the rejoin goes on in the background; the instance joins when it is done"
+                );
+                return Ok(());
+            }
             if !pace.step(self.deadline) {
                 return Err(self.out_of_time(&waits_for));
             }
         }
+    }
+
+    /// A backup that was restored with `recovery.signal` would not be brought to its target, but made a standby. That is
+    /// for a person to decide. A server that was running a moment ago has only left the file lying.
+    fn refuse_unfinished_restore(&self, check: Check) -> Result<(), Failure> {
+        if check == Check::Nothing || !self.instance.has_recovery_signal() {
+            return Ok(());
+        }
+        let data = self.instance.data_directory().display();
+        Err(Failure::generic(format!(
+            "{data} has a recovery.signal, as a restored backup has: either finish the restore without the cluster (pg_ctl \
+             start, wait until it takes writes, pg_ctl stop), or remove {data}/recovery.signal to have it started as a standby"
+        )))
     }
 
     /// Waits a moment until a server process is there. A start that is refused has none.

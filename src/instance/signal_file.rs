@@ -16,6 +16,9 @@ use super::as_owner::AsOwnerError;
 use super::files::read_small;
 use crate::sys::{Deadline, IdentityError};
 
+/// What makes an archive recovery of the next start.
+pub(super) const RECOVERY_SIGNAL: &str = "recovery.signal";
+
 /// Why a file is not as it has to be before a start.
 #[derive(Debug, thiserror::Error)]
 pub enum SignalFileError {
@@ -39,12 +42,18 @@ pub enum SignalFileError {
 }
 
 impl Instance {
+    /// Whether a backup was restored here that no server has brought to its end yet: `recovery.signal` is there.
+    #[must_use]
+    pub fn has_recovery_signal(&self) -> bool {
+        fs::symlink_metadata(self.data_directory().join(RECOVERY_SIGNAL)).is_ok()
+    }
+
     /// Makes `standby.signal` and sees to it that it is on disk.
     ///
     /// # Errors
     /// When the file is not there in the end.
     pub fn write_standby_signal(&self, deadline: Deadline) -> Result<(), SignalFileError> {
-        self.in_data_directory("standby.signal", create, deadline)
+        self.in_data_directory("standby.signal", make_standby, deadline)
     }
 
     /// Removes the `postmaster.pid` of a server that is gone. The caller has found no server process. PostgreSQL itself overwrites
@@ -93,9 +102,21 @@ impl Instance {
     }
 }
 
+/// Makes `standby.signal`, and removes a `recovery.signal` beside it. PostgreSQL does not look at that as long as there is a
+/// `standby.signal`, and a promotion removes only the one that it has looked at (`readRecoverySignalFile` in xlog.c and
+/// xlogrecovery.c): what is left makes an archive recovery of the next start without `standby.signal`.
+pub(super) fn make_standby(directory: &Path) -> io::Result<()> {
+    create(directory)?;
+    match fs::remove_file(directory.join(RECOVERY_SIGNAL)) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+        Err(_) => Ok(()),
+        Ok(()) => File::open(directory)?.sync_all(),
+    }
+}
+
 /// The file is empty, so there is no half-written state. A link with its name, even a dangling one,
 /// is refused: PostgreSQL would not see a dangling link and would start as a primary.
-pub(super) fn create(directory: &Path) -> io::Result<()> {
+fn create(directory: &Path) -> io::Result<()> {
     let path = directory.join("standby.signal");
     let mut options = OpenOptions::new();
     options.write(true).create_new(true).mode(0o600).custom_flags(libc::O_NOFOLLOW);
@@ -118,8 +139,10 @@ mod tests {
     #[test]
     fn the_file_is_made_once_and_a_link_is_refused() {
         let directory = tempfile::tempdir().unwrap();
-        create(directory.path()).unwrap();
-        create(directory.path()).unwrap();
+        fs::write(directory.path().join(RECOVERY_SIGNAL), "").unwrap();
+        make_standby(directory.path()).unwrap();
+        make_standby(directory.path()).unwrap();
+        assert!(!directory.path().join(RECOVERY_SIGNAL).exists());
         let path = directory.path().join("standby.signal");
         fs::remove_file(&path).unwrap();
         std::os::unix::fs::symlink("/tmp/elsewhere", &path).unwrap();

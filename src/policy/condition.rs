@@ -6,6 +6,7 @@
 //! | standby, replay paused | `paused` | yes |
 //! | standby, does not stream | `not streaming`, or what keeps it from following | yes |
 //! | is being rewound or cloned | `rewinding`, `cloning 35 %` | yes |
+//! | recovers after that | `recovering` | yes |
 //! | primary, every other node's standby streams | `primary` | no |
 //! | primary, fewer do | `primary, 1 of 2 standbys` | yes |
 //! | primary, none does | `alone` | yes |

@@ -38,7 +38,7 @@ impl Clone<'_> {
         self.make_room(marker)?;
         self.copy(marker, &spaces)?;
         self.restore_configuration(marker).map_err(|e| format!("cannot write the configuration: {e}"))?;
-        signal_file::create(data).map_err(|e| format!("cannot create standby.signal: {e}"))
+        signal_file::make_standby(data).map_err(|e| format!("cannot create standby.signal: {e}"))
     }
 
     /// The old directory is renamed, with what it leads to. The new name is on record before, so that an interruption

@@ -95,7 +95,7 @@ impl Rewind<'_> {
     }
 
     fn make_standby(&self) -> Result<(), RewindError> {
-        let made = signal_file::create(self.instance.data_directory());
+        let made = signal_file::make_standby(self.instance.data_directory());
         made.map_err(|e| RewindError::Now(format!("cannot create standby.signal: {e}")))
     }
 
