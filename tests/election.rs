@@ -234,59 +234,6 @@ fn nonsense_in_a_voters_paper_is_no_answer() {
     }
 }
 
-/// srv1 was stopped cleanly as a primary; srv2 stood still meanwhile and lacks the end.
-fn stopped_primary_and_lagging_standby() -> (Arc<Cluster>, Node, Node) {
-    let cluster = Cluster::new();
-    let (primary, mut standbys) = cluster.replicating("srv1", &["srv2"]);
-    let standby = standbys.pop().unwrap();
-    standby.stop_fast();
-    primary.sql("create table late as select 1 as row");
-    primary.call("stop").run().expect_code(0);
-    let left = cluster.attributes.paper("srv1");
-    assert!(left.starts_with("left 1 "), "{left}");
-    cluster.take_address_away();
-    standby.run_as_standby();
-    (cluster, primary, standby)
-}
-
-#[test]
-fn what_a_stopped_primary_left_forbids_a_standby_that_lacks_it() {
-    let (cluster, _primary, standby) = stopped_primary_and_lagging_standby();
-    let promotion = Promotion::new(&standby, &["srv2"]);
-    let answers = promotion.announce(&[&standby]);
-    assert_eq!(logged(&answers, "srv1 was stopped as a primary at 0/"), 1, "{answers:#?}");
-    assert_eq!(logged(&answers, "bytes less; start srv1 again"), 1, "{answers:#?}");
-    promotion.promote().expect_code(1);
-    // The way out that the log names.
-    cluster.attributes.set_paper("srv1", "");
-    promotion.announce(&[&standby]);
-    promotion.promote().expect_code(0);
-}
-
-#[test]
-fn a_stopped_primary_that_is_started_again_takes_its_paper_back_and_wins() {
-    let (cluster, primary, standby) = stopped_primary_and_lagging_standby();
-    primary.call("start").run().expect_code(0);
-    assert_eq!(cluster.attributes.paper("srv1"), "");
-    Promotion::new(&standby, &["srv1", "srv2"]).announce(&[&primary, &standby]);
-    assert_eq!(cluster.attributes.scores(), "srv1=1002 srv2=1");
-    let right = Promotion::new(&primary, &["srv1", "srv2"]);
-    right.announce(&[&primary, &standby]);
-    right.promote().expect_code(0);
-    assert_eq!(primary.sql("select row from late"), "1");
-}
-
-#[test]
-fn what_a_stopped_primary_left_allows_a_standby_that_received_it() {
-    let cluster = Cluster::new();
-    let (primary, standbys) = cluster.replicating("srv1", &["srv2"]);
-    primary.call("stop").run().expect_code(0);
-    assert!(cluster.attributes.paper("srv1").starts_with("left 1 "));
-    let promotion = Promotion::new(&standbys[0], &["srv2"]);
-    promotion.announce(&[&standbys[0]]);
-    promotion.promote().expect_code(0);
-}
-
 #[test]
 fn a_switchover_hands_over_everything() {
     let cluster = Cluster::new();

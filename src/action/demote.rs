@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use super::leaving::finish_leaving;
 use super::start::Check;
-use super::stop::finish_leaving;
 use super::{Agent, Outcome};
 use crate::instance::Ending;
 use crate::ocf::{ExitCode, Failure};
@@ -58,7 +58,7 @@ impl Agent {
             log::warn!("this demotion is no clean hand-over; the election will see to it that nothing is lost");
         }
         // What the cluster's tools do while the server starts costs an outage no time.
-        let left = self.leave_position(ending);
+        let left = self.leave_checkpoint(ending);
         let published = self.begin_withdrawing();
         let started = self.become_standby(Check::Nothing);
         finish_leaving(left);

@@ -11,13 +11,14 @@
 use std::time::Duration;
 
 use super::Agent;
-use crate::cluster::{ClusterError, Paper};
+use crate::cluster::{ClusterError, Durable, Paper};
 use crate::instance::Session;
 use crate::instance::rejoin::Rejoining;
 use crate::ocf::Failure;
-use crate::policy::election::{Ballot, Reach, Verdict, Vote, decide, missing_bytes};
+use crate::policy::election::{Ballot, Reach, Verdict, Vote, binding, decide, missing_bytes};
+use crate::policy::patience::{Noted, begin};
 use crate::sys::{Deadline, Notes, Pace, ms_since_boot};
-use crate::types::{NodeName, Position, Role, Score, State, Timeline};
+use crate::types::{NodeName, Role, Score, State, Timeline};
 
 /// How long a node waits for its own instance to know its position. Another node's recovery may have to
 /// wait for the end of this notification; the election's own timeout is kept over all attempts.
@@ -47,13 +48,14 @@ impl Agent {
         let picked_again = self.note_election(candidate, own == *candidate);
         let vote = self.await_own_vote();
         self.cluster.publish(&Paper::Vote(among.clone(), vote), self.deadline).map_err(failed)?;
-        let papers = self.cluster.papers(self.deadline).map_err(failed)?;
+        let (papers, durable) = self.told_and_on_record()?;
         let complete = among.iter().all(|node| matches!(paper_of(node, &papers), Some(Paper::Vote(..))));
         if !complete {
             return Ok(());
         }
-        let verdict = self.judge(candidate, &vote_of(candidate, &papers), &among, &papers);
-        log::info!("election of {candidate}: {}", in_words(&verdict, candidate, &self.cluster.paper_name()));
+        let durable = durable?;
+        let verdict = self.judge(candidate, &vote_of(candidate, &papers), &among, &papers, &durable);
+        log::info!("election of {candidate}: {}", in_words(&verdict, candidate, &self.ways_out(&durable)));
         self.correct_scores(candidate, picked_again, &verdict)
     }
 
@@ -62,8 +64,10 @@ impl Agent {
     fn note_election(&self, candidate: &NodeName, is_own: bool) -> bool {
         let path = self.notes_path();
         let before = Notes::load(&path);
+        let (since, seen, now) = (before.undecided_since_ms, before.undecided_seen_ms, ms_since_boot());
         let notes = Notes {
-            undecided_since_ms: Some(before.undecided_since_ms.unwrap_or_else(ms_since_boot)),
+            undecided_since_ms: Some(begin(Noted { since, seen }, now)),
+            undecided_seen_ms: Some(now),
             candidate: before.candidate || is_own,
             picked: Some(candidate.to_string()),
             ..before.clone()
@@ -72,20 +76,43 @@ impl Agent {
         before.picked.as_deref() == Some(candidate.as_str())
     }
 
-    /// Decides over `candidate` by the votes of the other nodes and by what stopped primaries left.
-    fn judge(&self, candidate: &NodeName, own: &Vote, among: &[NodeName], papers: &Papers) -> Verdict {
+    /// What the nodes have told, and what is on record, asked at the same time.
+    fn told_and_on_record(&self) -> Result<(Papers, Result<Durable, Failure>), Failure> {
+        let (papers, durable) = std::thread::scope(|scope| {
+            let durable = scope.spawn(|| self.cluster.durable(self.deadline));
+            (self.cluster.papers(self.deadline), durable.join())
+        });
+        let durable = durable.unwrap_or(Err(ClusterError::Output("cibadmin")));
+        Ok((papers.map_err(failed)?, durable.map_err(failed)))
+    }
+
+    /// Decides over `candidate` by the votes of the other nodes and by what stopped instances left.
+    fn judge(
+        &self,
+        candidate: &NodeName,
+        own: &Vote,
+        among: &[NodeName],
+        papers: &Papers,
+        durable: &Durable,
+    ) -> Verdict {
         let others = among.iter().filter(|node| *node != candidate);
         let votes: Vec<_> = others.map(|node| (node.clone(), vote_of(node, papers))).collect();
-        let left: Vec<(NodeName, Position)> = papers
-            .iter()
-            .filter(|(node, _)| !among.contains(node))
-            .filter_map(|(node, paper)| match paper {
-                Paper::Left(position) => Some((node.clone(), *position)),
-                Paper::Vote(..) => None,
-            })
-            .collect();
+        let private = papers.iter().filter_map(|(node, paper)| match paper {
+            Paper::Left(position) => Some((node.clone(), *position)),
+            Paper::Vote(..) => None,
+        });
+        let left: Vec<_> = private.chain(durable.left.iter().cloned()).collect();
+        let left = binding(&left, candidate, &votes);
         let timed_out = self.election_timed_out();
         decide(&Ballot { own, votes: &votes, left: &left, timed_out, insists: false, can_fetch: false })
+    }
+
+    /// The command with which a person gives up what a stopped node holds.
+    fn ways_out<'a>(&'a self, durable: &'a Durable) -> impl Fn(&NodeName) -> String + 'a {
+        move |node| match durable.left.iter().any(|(left, _)| left == node) {
+            true => self.cluster.way_to_forget_left(node),
+            false => format!("attrd_updater -n {} -D -N {node}", self.cluster.paper_name()),
+        }
     }
 
     /// Whether the present, still undecided election has lasted for `election_timeout`.
@@ -211,15 +238,16 @@ impl Agent {
     /// The timeline that this node is on, and who voted, if the votes allow the promotion.
     fn elected(&self, session: Option<&Session>) -> Result<(Timeline, Vec<NodeName>), Failure> {
         let own = self.own_name()?;
-        let papers = self.cluster.papers(self.deadline).map_err(failed)?;
+        let (papers, durable) = self.told_and_on_record()?;
         let Some(Paper::Vote(among, _)) = paper_of(&own, &papers) else {
             let notify =
                 "set the meta attribute notify=true on the clone; if it is set, the next attempt will hold one";
             return Err(Failure::generic(format!("no election was held before this promotion: {notify}")));
         };
+        let durable = durable?;
         let vote = self.await_own_position(session)?;
-        let verdict = self.judge(&own, &vote, among, &papers);
-        let words = in_words(&verdict, &own, &self.cluster.paper_name());
+        let verdict = self.judge(&own, &vote, among, &papers, &durable);
+        let words = in_words(&verdict, &own, &self.ways_out(&durable));
         let (Verdict::Promote { .. }, Vote::At(Reach { position, .. })) = (&verdict, &vote) else {
             return Err(Failure::generic(words));
         };
@@ -309,7 +337,7 @@ fn vote_without_connection(state: &State) -> Vote {
 }
 
 /// The verdict for the log and for the exit reason: the values compared and the way out.
-fn in_words(verdict: &Verdict, candidate: &NodeName, attribute: &str) -> String {
+fn in_words(verdict: &Verdict, candidate: &NodeName, way_out: &dyn Fn(&NodeName) -> String) -> String {
     match verdict {
         Verdict::Promote { left_out } if left_out.is_empty() => "no present node has more WAL; promoting".to_owned(),
         Verdict::Promote { left_out } => {
@@ -333,9 +361,10 @@ fn in_words(verdict: &Verdict, candidate: &NodeName, attribute: &str) -> String 
             format!("the position of {} is not known; waiting for it up to election_timeout", named(others))
         }
         Verdict::DataElsewhere { node, theirs, ours } => format!(
-            "{node} was stopped as a primary at {theirs} and {candidate} has {ours}, at least {} bytes less; start {node} again, \
-             or give its data up with: attrd_updater -n {attribute} -D -N {node}",
-            missing_bytes(theirs.end, ours.end)
+            "{node} was stopped with WAL up to {theirs} and {candidate} has {ours}, at least {} bytes less; start {node} again, \
+             or give its data up with: {}",
+            missing_bytes(theirs.end, ours.end),
+            way_out(node)
         ),
         Verdict::AnotherPrimary { node } => {
             format!("{node} takes writes as a primary; stop it before another one is promoted")

@@ -3,6 +3,7 @@
 mod demote;
 mod election;
 mod follow;
+mod leaving;
 mod monitor;
 mod notify;
 mod promote;

@@ -32,7 +32,8 @@ impl Agent {
             Some((Moment::Pre, Operation::Demote)) => self.prepare_demotion(),
             Some((Moment::Post, Operation::Start)) => self.follow_after_start(),
             Some((Moment::Pre, Operation::Start)) => self.checkpoint_before_a_rewind(),
-            Some((Moment::Pre, Operation::Stop) | (Moment::Post, Operation::Demote | Operation::Stop)) | None => {}
+            Some((Moment::Pre, Operation::Stop)) => self.prepare_stop(),
+            Some((Moment::Post, Operation::Demote | Operation::Stop)) | None => {}
         }
         Ok(ExitCode::Success)
     }
@@ -43,6 +44,15 @@ impl Agent {
         let mut notes = before.clone();
         change(&mut notes);
         notes.save(&path, &before);
+    }
+
+    /// A stop that is the first half of a recovery, or of a restart, is told from one for good.
+    fn prepare_stop(&self) {
+        let Ok(own) = self.own_name() else { return };
+        let planned = &self.request.notification;
+        if planned.stop.contains(&own) {
+            self.change_notes(|notes| notes.start_planned = Some(planned.start.contains(&own)));
+        }
     }
 
     /// An instance that is about to start may have to be rewound.
@@ -142,9 +152,7 @@ fn outdate(notes: &mut Notes, done: Operation) {
     }
     match done {
         Operation::Promote => {
-            notes.undecided_since_ms = None;
-            notes.picked = None;
-            notes.candidate = false;
+            notes.forget_election();
         }
         // A receiver that was a stranger may be a node now.
         Operation::Start => notes.ignored.clear(),

@@ -72,6 +72,8 @@ impl Agent {
         self.change_notes(|notes| {
             (notes.published_timeline, notes.published_oldest) = (None, None);
             (notes.scores, notes.deep_interval_ms) = (None, None);
+            // Who was away from this primary says nothing about the next one.
+            notes.missing.clear();
         });
     }
 

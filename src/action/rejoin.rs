@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Agent;
 use super::start::Check;
 use super::waiting::WAITING;
-use crate::cluster::Record;
+use crate::cluster::{Durable, Record};
 use crate::instance::rejoin::{Marker, Phase, Rejoining, Task};
 use crate::instance::{ControlData, Session};
 use crate::ocf::{ExitCode, Failure, Follow};
@@ -290,12 +290,10 @@ impl Agent {
         promoted.map(|nodes| nodes.contains(node)).map_err(|e| Failure::generic(e.to_string()))
     }
 
-    /// The record of the last primary. Unknown, it is as good as none.
-    pub(super) fn last_primary(&self) -> Option<Record> {
-        self.cluster.record(self.deadline.at_most(Duration::from_secs(5))).unwrap_or_else(|error| {
-            log::warn!("the record in the cluster configuration is not known: {error}");
-            None
-        })
+    /// What is on record. Unknown is `None`.
+    pub(super) fn durable(&self) -> Option<Durable> {
+        let durable = self.cluster.durable(self.deadline.at_most(Duration::from_secs(5)));
+        durable.map_err(|error| log::warn!("what is on record in the cluster configuration is not known: {error}")).ok()
     }
 
     /// Why this instance must not stand for election, if it belongs to another cluster than the last primary. One that

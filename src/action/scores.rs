@@ -39,7 +39,8 @@ impl Agent {
         let (path, own) = (self.notes_path(), self.own_name()?);
         let before = Notes::load(&path);
         let sending = session.sending(deadline).map_err(|e| Failure::generic(e.to_string()))?;
-        let mut notes = Notes { undecided_since_ms: None, picked: None, candidate: false, ..before.clone() };
+        let mut notes = before.clone();
+        notes.forget_election();
         let Judgement { scores, connected, plan } = self.look_at(&own, &sending, &mut notes, deadline)?;
         let since = |node: &NodeName| before.missing.get(node.as_str()).copied().unwrap_or_else(ms_since_boot);
         notes.missing = plan.missing.iter().map(|node| (node.to_string(), since(node))).collect();

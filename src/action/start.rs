@@ -8,7 +8,7 @@ use crate::instance::Launched;
 use crate::ocf::{ExitCode, Failure};
 use crate::policy::start::{self, Step};
 use crate::sys::{Deadline, Pace};
-use crate::types::{Score, State};
+use crate::types::{NodeName, Score, State};
 
 /// How long one look at a live server may take before the agent looks again.
 const ONE_LOOK: Duration = Duration::from_secs(2);
@@ -37,13 +37,17 @@ impl Agent {
                 self.await_launch();
                 self.stand_if_nobody_is_promoted(stands);
             });
-            let last_primary = scope.spawn(|| {
+            let durable = scope.spawn(|| {
                 self.await_launch();
-                self.last_primary()
+                self.durable()
             });
             self.become_standby(Check::Configuration)?;
-            let last_primary = last_primary.join().unwrap_or_default();
-            self.stop_for(last_primary.and_then(|last| self.complaint_of_foreign(&last)).as_slice())?;
+            let durable = durable.join().unwrap_or_default();
+            let last_primary = durable.as_ref().and_then(|durable| durable.record.as_ref());
+            self.stop_for(last_primary.and_then(|last| self.complaint_of_foreign(last)).as_slice())?;
+            if self.instance.is_running() {
+                self.withdraw_left(durable.as_ref());
+            }
             self.follow_after_start();
             Ok(ExitCode::Success)
         })
@@ -175,16 +179,8 @@ impl Agent {
     /// election decides. With one, a score from earlier is out of date: the primary will give a new one. A
     /// failure is a warning: the instance runs.
     fn stand_if_nobody_is_promoted(&self, has_instance: bool) {
-        let deadline = self.deadline.at_most(Duration::from_secs(8));
-        // The node speaks for itself from now on; what it left as a primary is history.
-        let withdrawn = self.cluster.begin_publishing(None);
-        if let Err(error) = self.update_own_score(has_instance, deadline) {
+        if let Err(error) = self.update_own_score(has_instance, self.deadline.at_most(Duration::from_secs(8))) {
             log::warn!("cannot set this node's promotion score: {error}; a primary's monitor will set it");
-        }
-        if let Err(error) =
-            withdrawn.map_err(|e| e.to_string()).and_then(|r| r.finish(deadline).map_err(|e| e.to_string()))
-        {
-            log::warn!("cannot withdraw the position that this node left when it stopped: {error}");
         }
     }
 
@@ -192,7 +188,12 @@ impl Agent {
         let failed = |e: crate::cluster::ClusterError| Failure::generic(e.to_string());
         let own = self.own_name()?;
         let scores = self.cluster.scores(deadline).map_err(failed)?;
-        let elsewhere = scores.iter().any(|(node, score)| *node != own && *score >= Score::PRIMARY);
+        // The score of a primary may be left of one that is stopped.
+        let promoted = self.cluster.promoted(deadline);
+        let is_promoted =
+            |node: &NodeName| promoted.as_ref().is_ok_and(|nodes| nodes.contains(node)) || promoted.is_err();
+        let elsewhere =
+            scores.iter().any(|(node, score)| *node != own && *score >= Score::PRIMARY && is_promoted(node));
         let wanted = match scores.get(&own) {
             // Not just no score: a constraint of plus infinity would demote the primary for this node.
             _ if elsewhere || !has_instance => Score::NEVER,

@@ -1,6 +1,7 @@
 //! Pacemaker: nodes, attributes, scores, votes. It knows nothing of PostgreSQL.
 
 mod attributes;
+mod durable;
 mod hold;
 mod members;
 mod record;
@@ -11,6 +12,7 @@ mod votes;
 use std::time::Duration;
 
 pub use attributes::Entry;
+pub use durable::Durable;
 pub use members::{Addresses, own_name};
 pub use record::Record;
 pub use votes::Paper;

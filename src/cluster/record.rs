@@ -120,8 +120,13 @@ impl Cluster {
 
     fn record_tool_words(&self) -> [String; 7] {
         let set = format!("pgbaton-{}", self.resource);
-        let name = format!("{set}-record");
+        let name = self.record_name();
         ["crm_attribute", "--type", "crm_config", "--set-name", &set, "--name", &name].map(str::to_owned)
+    }
+
+    /// The record's name in the property set.
+    pub(super) fn record_name(&self) -> String {
+        format!("pgbaton-{}-record", self.resource)
     }
 
     /// The highest number of a timeline that a promotion was about to use.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{Cluster, ClusterError, bounded};
-use crate::sys::{Deadline, Pace, Program};
+use crate::sys::{Deadline, Pace, Program, Running};
 use crate::types::{NodeName, Score};
 
 impl Cluster {
@@ -28,11 +28,19 @@ impl Cluster {
             self.write_attribute(&name, value.as_deref(), Some(node), false)
         };
         let started: Vec<_> = scores.iter().map(write).collect();
-        let finish = |running: Result<crate::sys::Running, ClusterError>| {
+        let finish = |running: Result<Running, ClusterError>| {
             running.and_then(|running| Ok(running.finish(bounded(deadline)).map(drop)?))
         };
         let results: Vec<Result<(), ClusterError>> = started.into_iter().map(finish).collect();
         results.into_iter().collect()
+    }
+
+    /// Starts writing the score of a node.
+    ///
+    /// # Errors
+    /// When the tool cannot be started.
+    pub fn begin_setting_score(&self, node: &NodeName, score: Score) -> Result<Running, ClusterError> {
+        self.write_attribute(&self.score_name(), Some(&score.to_string()), Some(node), false)
     }
 
     /// Waits until the cluster configuration shows these scores: Pacemaker plans by it, and the attribute

@@ -39,7 +39,7 @@ pub struct Ballot<'a> {
     pub own: &'a Vote,
     /// The votes of the other present nodes.
     pub votes: &'a [(NodeName, Vote)],
-    /// The last positions of primaries that were stopped cleanly and are still in the cluster.
+    /// What stopped instances left, of nodes that have not told their position.
     pub left: &'a [(NodeName, Position)],
     /// Whether the election timeout is over.
     pub timed_out: bool,
@@ -237,6 +237,19 @@ fn furthest_left_behind(left: &[(NodeName, Position)], ours: Position) -> Option
     lacking.max_by(|a, b| a.1.cmp(&b.1).then_with(|| b.0.cmp(&a.0))).cloned()
 }
 
+/// What stopped nodes left, as far as it binds this election: a node that has told its position speaks for itself, and so does
+/// the candidate. One that takes part and cannot tell, or holds nothing that counts yet, does not.
+#[must_use]
+pub fn binding(
+    left: &[(NodeName, Position)],
+    candidate: &NodeName,
+    votes: &[(NodeName, Vote)],
+) -> Vec<(NodeName, Position)> {
+    let has_told =
+        |node: &NodeName| votes.iter().any(|(n, vote)| n == node && matches!(vote, Vote::At(_) | Vote::Primary));
+    left.iter().filter(|(node, _)| node != candidate && !has_told(node)).cloned().collect()
+}
+
 /// The bytes that separate the candidate from what a stopped node holds, the record at `theirs`
 /// counted as one byte: its length is not known.
 #[must_use]
@@ -384,6 +397,18 @@ mod tests {
         let expected = Verdict::DataElsewhere { node: node("a"), theirs: checkpoint, ours };
         assert_eq!(verdict(&Vote::At(ours.into()), &[], &[("a", checkpoint)], false), expected);
         assert_eq!(verdict(&Vote::At(ours.into()), &[], &[("a", checkpoint)], true), expected);
+    }
+
+    #[test]
+    fn what_a_node_left_binds_until_it_tells_its_position_itself() {
+        let left = [(node("a"), position(1, 150))];
+        let binds = |vote: Vote| !binding(&left, &node("c"), &[(node("a"), vote)]).is_empty();
+        for vote in [unknown(), Vote::Silent, Vote::Void] {
+            assert!(binds(vote.clone()), "{vote:?}");
+        }
+        assert!(!binds(at(1, 150)) && !binds(Vote::Primary));
+        assert_eq!(binding(&left, &node("c"), &[]), left);
+        assert_eq!(binding(&left, &node("a"), &[]), []);
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod journal;
 mod notes;
 mod process_handle;
 mod program;
+mod utc;
 mod volume;
 
 pub use deadline::{Deadline, Pace, ms_since_boot, since_boot};
@@ -16,4 +17,5 @@ pub use journal::{flush_log, start_log};
 pub use notes::{Notes, ScoreMemory, SlotNotes};
 pub use process_handle::ProcessHandle;
 pub use program::{Output, Program, ProgramError, Running};
+pub use utc::utc_now;
 pub use volume::{sync_filesystem_of, sync_tells_errors};

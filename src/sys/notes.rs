@@ -28,12 +28,16 @@ pub struct Notes {
     pub scores: Option<ScoreMemory>,
     /// When the election that is still undecided began, in milliseconds since boot.
     pub undecided_since_ms: Option<u64>,
+    /// When somebody was to be promoted the last time, in milliseconds since boot.
+    pub undecided_seen_ms: Option<u64>,
     /// Who was to be promoted the last time, if nothing was promoted since.
     pub picked: Option<String>,
     /// This node was to be promoted, and nothing was promoted since.
     pub candidate: bool,
     /// Whether the transition in which this instance is demoted stops it, too, as the notification before the demotion told.
     pub stop_planned: Option<bool>,
+    /// Whether the transition in which this instance is stopped starts it again, as the notification before the stop told.
+    pub start_planned: Option<bool>,
     /// The timeline that this node has published as a primary.
     pub published_timeline: Option<u32>,
     /// The oldest WAL of this primary, as it was published for a standby that may need it.
@@ -138,6 +142,12 @@ impl Notes {
     pub fn tell_all_again(&mut self) {
         (self.published_timeline, self.published_oldest) = (None, None);
         (self.state_shown, self.slots.published, self.scores) = (None, None, None);
+    }
+
+    /// Whatever was undecided is decided, or over.
+    pub fn forget_election(&mut self) {
+        (self.undecided_since_ms, self.undecided_seen_ms) = (None, None);
+        (self.picked, self.candidate) = (None, false);
     }
 
     /// What has changed the cluster may have come with a new DC, for which every node lists again what it remembers.

@@ -77,6 +77,21 @@ impl Attributes {
         fs::read_to_string(self.store.join("properties").join(name)).unwrap_or_default()
     }
 
+    /// A permanent attribute of a node, empty when it has none.
+    pub(crate) fn permanent(&self, node: &str, what: &str) -> String {
+        fs::read_to_string(self.permanent_file(node, what)).unwrap_or_default()
+    }
+
+    pub(crate) fn set_permanent(&self, node: &str, what: &str, value: &str) {
+        let path = self.permanent_file(node, what);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, value).unwrap();
+    }
+
+    fn permanent_file(&self, node: &str, what: &str) -> PathBuf {
+        self.store.join("permanent").join(node).join(format!("pgbaton-{}-{what}", self.resource))
+    }
+
     /// What a node has published as the primary about slots, empty when it has nothing.
     pub(crate) fn hold(&self, node: &str) -> String {
         self.all(&format!("pgbaton-{}-hold", self.resource)).remove(node).unwrap_or_default()

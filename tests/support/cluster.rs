@@ -77,31 +77,52 @@ done
 echo '</node_attributes></pacemaker-result>'
 "#;
 
-/// The configuration follows the attributes at once.
+/// The configuration follows the attributes at once. The question for what is permanent has the nodes and the record in one
+/// answer, as version 2.1.5 gives it.
 const CIBADMIN: &str = r#"
 if [ "$1" = --delete ]; then exit 0; fi
+if [ "${3#/cib/configuration/nodes}" != "$3" ]; then
+    if [ -e "$store/nonsense" ]; then cat "$store/nonsense"; exit 0; fi
+    echo '<xpath-query>'
+    file=$store/properties/pgbaton-@RESOURCE@-record
+    [ ! -e "$file" ] || printf '<nvpair name="%s" value="%s"/>\n' "pgbaton-@RESOURCE@-record" "$(cat "$file")"
+    echo '<nodes>'
+    for node in $({ cut -d' ' -f2 "$store/members"; ls "$store/permanent" 2>/dev/null; } | sort -u); do
+        printf '<node id="%s" uname="%s"><instance_attributes id="nodes-%s">\n' "$node" "$node" "$node"
+        for file in "$store/permanent/$node"/*; do
+            [ -s "$file" ] || continue
+            printf '<nvpair name="%s" value="%s"/>\n' "${file##*/}" "$(cat "$file")"
+        done
+        echo '</instance_attributes></node>'
+    done
+    echo '</nodes></xpath-query>'
+    exit 0
+fi
 node=${3#*@uname=\'}
 file=$store/attributes/master-@RESOURCE@/${node%%\'*}
 [ -s "$file" ] || { echo "No such device or address" >&2; exit 105; }
 printf '<nvpair value="%s"/>\n' "$(cat "$file")"
 "#;
 
-/// Properties of the cluster, which outlive all nodes.
+/// Properties of the cluster and permanent attributes of its nodes, which outlive all nodes.
 const CRM_ATTRIBUTE: &str = r#"
-name= action= value=
+name= action= value= place=properties
 while [ $# -gt 0 ]; do
     case $1 in
         --type|--set-name) shift 2 ;;
+        --node) place=permanent/$2; shift 2 ;;
         --name) name=$2; shift 2 ;;
         --update) action=update value=$2; shift 2 ;;
         --query) action=query; shift ;;
+        --delete) action=delete; shift ;;
         --quiet) shift ;;
         *) echo "unknown option: $1" >&2; exit 64 ;;
     esac
 done
-file=$store/properties/$name
+file=$store/$place/$name
 case $action in
-    update) mkdir -p "$store/properties" && printf '%s' "$value" >"$file.$$" && mv "$file.$$" "$file" ;;
+    update) mkdir -p "$store/$place" && printf '%s' "$value" >"$store/.$name.$$" && mv "$store/.$name.$$" "$file" ;;
+    delete) rm -f "$file" ;;
     query)
         if [ -e "$store/nonsense" ]; then cat "$store/nonsense"; exit 0; fi
         [ -e "$file" ] || { echo "Error performing operation: No such device or address" >&2; exit 105; }

@@ -9,13 +9,13 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use nix::sys::statvfs::statvfs;
 
 use super::marker::{beside, sync_parent};
 use super::outside::moved_with;
 use crate::instance::wal::parse_segment_name;
+use crate::sys::utc_now;
 use crate::types::{Lsn, Timeline};
 
 /// The text that tells a directory which the agent made from all others.
@@ -28,24 +28,8 @@ const OWN_SUFFIXES: [&str; 5] = [".conf", ".crt", ".key", ".pem", ".crl"];
 
 /// A name for what is kept of a data directory, told by time, timeline and position.
 pub(super) fn new_name(data: &Path, timeline: Timeline, fork: Lsn) -> PathBuf {
-    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let position = fork.to_string().replace('/', "-");
-    beside(data, &format!(".kept-{}-{timeline}-{position}", stamp(seconds)))
-}
-
-/// `20261120T191500Z`, by the civil calendar (Hinnant, "chrono-Compatible Low-Level Date Algorithms").
-fn stamp(seconds: u64) -> String {
-    let (days, second) = (seconds / 86_400, seconds % 86_400);
-    let shifted = days + 719_468;
-    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
-    let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
-    format!("{year:04}{month:02}{day:02}T{hour:02}{minute:02}{second:02}Z")
+    beside(data, &format!(".kept-{}-{timeline}-{position}", utc_now()))
 }
 
 /// What of the WAL is kept.
@@ -207,19 +191,6 @@ pub(super) fn remove_oldest(data: &Path, keep: u32) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_time_is_written_by_the_civil_calendar() {
-        for (seconds, text) in [
-            (0, "19700101T000000Z"),
-            (951_782_399, "20000228T235959Z"),
-            (951_782_400, "20000229T000000Z"),
-            (1_795_201_234, "20261120T190034Z"),
-            (4_107_542_400, "21000301T000000Z"),
-        ] {
-            assert_eq!(stamp(seconds), text);
-        }
-    }
 
     fn directory_with_wal() -> (tempfile::TempDir, PathBuf) {
         let directory = tempfile::tempdir().unwrap();

@@ -1,0 +1,185 @@
+//! What a stopped instance leaves on record. Nothing here may fail a stop or a demotion: each step is bounded and warns.
+
+use std::time::Duration;
+
+use super::Agent;
+use crate::cluster::{Durable, Paper};
+use crate::instance::{ControlData, Ending};
+use crate::policy::election::Vote;
+use crate::policy::leaving::{Ended, Facts, Left, last_before, left};
+use crate::sys::{Deadline, Running};
+use crate::types::{NodeName, Position, Role, Score};
+
+/// The last position of a primary, while the attribute daemon takes it.
+pub(super) type Leaving = (Position, Running);
+
+/// How long each step of it may take.
+const STEP: Duration = Duration::from_secs(1);
+
+/// How long the end of the WAL is looked for on disk.
+const LOOK: Duration = Duration::from_secs(2);
+
+impl From<Ending> for Ended {
+    fn from(ending: Ending) -> Ended {
+        match ending {
+            Ending::Fast => Ended::Fast,
+            Ending::Forced => Ended::Forced,
+        }
+    }
+}
+
+impl Agent {
+    /// Leaves what the others have to know of this instance, which was stopped. `restarts`: the same transition starts it
+    /// again, and may promote it or another one, so that nothing may make Pacemaker plan anew.
+    pub(super) fn leave_behind(&self, ended: Ended, restarts: bool) {
+        let control = self.control_of_stopped(ended);
+        if !self.in_cluster() {
+            return;
+        }
+        let Some(own) = self.own_name().map_err(|e| log::warn!("{e}; nothing is left on record")).ok() else { return };
+        let left = control.as_ref().and_then(|control| self.left_by(ended, control, &own));
+        if restarts {
+            let leaving = left.and_then(|at| self.begin_leaving(at));
+            return finish_leaving(leaving);
+        }
+        let excluding = self.begin_excluding_nobody(&own);
+        if let Some(at) = left {
+            self.leave_permanently(&own, at);
+        }
+        if let Some(Err(error)) = excluding.map(|running| running.finish(Deadline::after(STEP))) {
+            log::warn!("this stopped node keeps its promotion score: {error}");
+        }
+    }
+
+    fn control_of_stopped(&self, ended: Ended) -> Option<ControlData> {
+        let control = self.instance.control_data(Deadline::after(STEP));
+        let control = match control {
+            Err(_) if ended == Ended::Before => return None,
+            Err(error) => {
+                log::warn!("{error}; the last position is not known");
+                return None;
+            }
+            Ok(control) => control,
+        };
+        match ended {
+            Ended::Fast => log::info!("stopped, the control file says '{}'", control.state),
+            Ended::Forced => log::warn!(
+                "stopped by force, not cleanly: the control file says '{}'; the next start recovers from the WAL",
+                control.state
+            ),
+            Ended::Before => {}
+        }
+        Some(control)
+    }
+
+    fn left_by(&self, ended: Ended, control: &ControlData, own: &NodeName) -> Option<Position> {
+        let (role, checkpoint) = (control.role(), control.left_by_primary());
+        let told = match (ended, role, checkpoint) {
+            (Ended::Fast, Role::Primary, Some(_)) => None,
+            _ => self.told(own),
+        };
+        let asks = role == Role::Standby && ended != Ended::Before;
+        let primary_elsewhere = asks && self.is_primary_elsewhere(own);
+        match left(&Facts { ended, role, checkpoint, told, primary_elsewhere }) {
+            Left::Nothing => None,
+            Left::At(position) => Some(position),
+            Left::EndOfWal => Some(self.end_of_stopped(control)),
+        }
+    }
+
+    /// What this node has published of its position since the last promotion.
+    fn told(&self, own: &NodeName) -> Option<Position> {
+        let papers = self.cluster.papers(Deadline::after(STEP));
+        let papers = papers.map_err(|e| log::warn!("cannot see what this node has told of its position: {e}")).ok()?;
+        papers.into_iter().find(|(node, _)| node == own).and_then(|(_, paper)| match paper {
+            Paper::Left(position) => Some(position),
+            Paper::Vote(_, Vote::At(reach)) => Some(last_before(reach.position)),
+            Paper::Vote(..) => None,
+        })
+    }
+
+    /// Not knowing is as good as there being none: what is left then holds up nothing, since a primary has more.
+    fn is_primary_elsewhere(&self, own: &NodeName) -> bool {
+        let primaries = self.cluster.primaries(Deadline::after(STEP));
+        primaries.is_ok_and(|primaries| primaries.iter().any(|record| record.primary != *own))
+    }
+
+    /// At least the last checkpoint, where the end of the WAL cannot be found in time.
+    fn end_of_stopped(&self, control: &ControlData) -> Position {
+        let deadline = Deadline::after(LOOK);
+        let end = self.instance.own_wal(control, deadline).and_then(|own| {
+            let end = self.instance.end_of_wal(&own, control, deadline)?;
+            Ok(last_before(Position { timeline: own.history.last().timeline, end }))
+        });
+        end.unwrap_or_else(|error| {
+            log::warn!("the end of this instance's WAL is not known: {error}; leaving its last checkpoint on record");
+            Position { timeline: control.timeline, end: control.checkpoint }
+        })
+    }
+
+    /// For a demotion: what a primary that was stopped cleanly has written last.
+    pub(super) fn leave_checkpoint(&self, ending: Ending) -> Option<Leaving> {
+        let control = self.control_of_stopped(ending.into())?;
+        let position = control.left_by_primary().filter(|_| self.in_cluster())?;
+        self.begin_leaving(position)
+    }
+
+    fn begin_leaving(&self, position: Position) -> Option<Leaving> {
+        let publishing = self.cluster.begin_publishing(Some(&Paper::Left(position)));
+        let publishing = publishing.map_err(|e| log::warn!("cannot leave the last position {position}: {e}")).ok()?;
+        Some((position, publishing))
+    }
+
+    /// The permanent attribute takes the place of the private one, so that one command is enough to give it up.
+    fn leave_permanently(&self, own: &NodeName, at: Position) {
+        let written = self.cluster.begin_leaving(own, Some(at)).map_err(|e| e.to_string());
+        let written = written.and_then(|running| running.finish(Deadline::after(2 * STEP)).map_err(|e| e.to_string()));
+        match written {
+            Ok(_) => {
+                log::info!("left on record: this node has WAL up to {at}");
+                let withdrawing = self.cluster.begin_publishing(None).ok();
+                drop(withdrawing.map(|running| running.finish(Deadline::after(STEP))));
+            }
+            Err(error) => {
+                log::warn!("cannot put on record that this node has WAL up to {at}: {error}");
+                finish_leaving(self.begin_leaving(at));
+            }
+        }
+    }
+
+    /// The score of a primary that is stopped for good would look to others like a primary. Some score is left: it tells that
+    /// the node has an instance.
+    fn begin_excluding_nobody(&self, own: &NodeName) -> Option<Running> {
+        let scores = self.cluster.scores(Deadline::after(STEP)).ok()?;
+        scores.get(own).filter(|score| **score >= Score::PRIMARY)?;
+        let writing = self.cluster.begin_setting_score(own, Score::NEVER);
+        writing.map_err(|e| log::warn!("this stopped node keeps its promotion score: {e}")).ok()
+    }
+
+    /// For a start that has succeeded: the node speaks for itself from now on. An instance that is still on its way does not.
+    pub(super) fn withdraw_left(&self, durable: Option<&Durable>) {
+        let Ok(own) = self.own_name() else { return };
+        let shortly = self.deadline.at_most(2 * STEP);
+        let private = self.cluster.papers(shortly).ok().into_iter().flatten();
+        let is_left = private.into_iter().any(|(node, paper)| node == own && matches!(paper, Paper::Left(_)));
+        let permanent = durable.is_none_or(|durable| durable.left.iter().any(|(node, _)| *node == own));
+        let withdrawing = [
+            is_left.then(|| self.cluster.begin_publishing(None)),
+            permanent.then(|| self.cluster.begin_leaving(&own, None)),
+        ];
+        for running in withdrawing.into_iter().flatten() {
+            let done = running.map_err(|e| e.to_string()).and_then(|r| r.finish(shortly).map_err(|e| e.to_string()));
+            if let Err(error) = done {
+                log::warn!("cannot withdraw the position that this node left when it stopped: {error}");
+            }
+        }
+    }
+}
+
+/// Waits shortly until the position is published; that it is not is a warning.
+pub(super) fn finish_leaving(leaving: Option<Leaving>) {
+    let Some((position, publishing)) = leaving else { return };
+    if let Err(error) = publishing.finish(Deadline::after(STEP)) {
+        log::warn!("cannot leave the last position {position} as an attribute: {error}");
+    }
+}

@@ -1,0 +1,166 @@
+//! What outlives every agent, every node and the whole cluster: the record of the last primary, and permanent node
+//! attributes. All of it is read in one call.
+//!
+//! | attribute of a node | text | meaning |
+//! |---|---|---|
+//! | `pgbaton-<resource>-left` | `1 <timeline> <lsn> <time>` | the node was stopped, and has the WAL that begins there |
+//!
+//! A permanent attribute is part of the configuration: each change makes Pacemaker plan anew. So it is written and removed
+//! rarely, and never between a demotion and the promotion that follows it. The number in front is the version of the text; a
+//! later version may put more behind what is there.
+
+use roxmltree::Document;
+
+use super::{Cluster, ClusterError, Record, bounded};
+use crate::sys::{Deadline, Program, Running, utc_now};
+use crate::types::{NodeName, Position};
+
+/// What is on record, as the cluster configuration has it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Durable {
+    /// The last primary.
+    pub record: Option<Record>,
+    /// What stopped nodes have.
+    pub left: Vec<(NodeName, Position)>,
+    /// All nodes of the cluster, present or not.
+    pub nodes: Vec<NodeName>,
+}
+
+impl Cluster {
+    /// Reads it. That nothing is there is no error.
+    ///
+    /// # Errors
+    /// When the cluster does not answer.
+    pub fn durable(&self, deadline: Deadline) -> Result<Durable, ClusterError> {
+        let path = format!("/cib/configuration/nodes|//nvpair[@name='{}']", self.record_name());
+        let text = Program::new("cibadmin").args(["--query", "--xpath", &path]).run(bounded(deadline))?;
+        self.read_durable(&text)
+    }
+
+    fn read_durable(&self, xml: &str) -> Result<Durable, ClusterError> {
+        let document = Document::parse(xml).map_err(|_| ClusterError::Output("cibadmin --query"))?;
+        let mut durable = Durable::default();
+        for pair in document.descendants().filter(|element| element.has_tag_name("nvpair")) {
+            let (name, value) =
+                (pair.attribute("name").unwrap_or_default(), pair.attribute("value").unwrap_or_default());
+            if name == self.record_name() {
+                durable.record = read(name, value, |text| text.parse().ok());
+            }
+            let holder = pair.ancestors().find(|element| element.has_tag_name("node"));
+            let Some(node) = holder.and_then(|node| node.attribute("uname")?.parse().ok()) else { continue };
+            if name == self.left_name() {
+                durable.left.extend(read(name, value, position).map(|at| (node, at)));
+            }
+        }
+        // Neither remote nodes nor guests count in a quorum: they have a type of their own.
+        let members = document.descendants().filter(|element| element.has_tag_name("node"));
+        let members =
+            members.filter(|node| node.attribute("type").is_none_or(|kind| kind == "member" || kind == "normal"));
+        durable.nodes = members.filter_map(|node| node.attribute("uname")?.parse().ok()).collect();
+        Ok(durable)
+    }
+
+    /// Starts putting on record what this node has when it is stopped, or removing that.
+    ///
+    /// # Errors
+    /// When the tool cannot be started.
+    pub fn begin_leaving(&self, node: &NodeName, left: Option<Position>) -> Result<Running, ClusterError> {
+        let value = left.map(|at| format!("1 {} {} {}", at.timeline, at.end, utc_now()));
+        self.write_permanent(&self.left_name(), node, value.as_deref())
+    }
+
+    /// The command for a person who gives up what a stopped node has.
+    #[must_use]
+    pub fn way_to_forget_left(&self, node: &NodeName) -> String {
+        format!("crm_attribute --type nodes --node {node} --name {} --delete", self.left_name())
+    }
+
+    fn write_permanent(&self, name: &str, node: &NodeName, value: Option<&str>) -> Result<Running, ClusterError> {
+        let tool = Program::new("crm_attribute").args(["--type", "nodes", "--node", node.as_str(), "--name", name]);
+        let tool = match value {
+            Some(value) => tool.args(["--update", value]),
+            None => tool.arg("--delete"),
+        };
+        Ok(tool.spawn()?)
+    }
+
+    fn left_name(&self) -> String {
+        format!("pgbaton-{}-left", self.resource)
+    }
+}
+
+/// What is not understood is named in the log.
+fn read<T>(name: &str, value: &str, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
+    let value = value.trim();
+    let read = parse(value);
+    if read.is_none() && !value.is_empty() {
+        log::warn!("ignoring '{name}' in the cluster configuration: '{value}'");
+    }
+    read
+}
+
+/// `<version> <timeline> <lsn>`, and whatever follows.
+fn position(text: &str) -> Option<Position> {
+    let mut words = text.split_whitespace();
+    words.next()?.parse::<u32>().ok()?;
+    Some(Position { timeline: words.next()?.parse().ok()?, end: words.next()?.parse().ok()? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::{Lsn, Timeline};
+    use proptest::prelude::*;
+
+    /// From version 2.1.5; the order is the one in which it answers.
+    const ANSWER: &str = r#"<xpath-query>
+  <nvpair id="pgbaton-pgsql-pgbaton-pgsql-record" name="pgbaton-pgsql-record" value="741 srv1 1@0/0"/>
+  <nodes>
+    <node id="1" uname="srv1"/>
+    <node id="2" uname="srv2">
+      <instance_attributes id="nodes-2">
+        <nvpair id="nodes-2-pgbaton-pgsql-left" name="pgbaton-pgsql-left" value="1 3 0/5000000 20261124T080000Z"/>
+        <nvpair id="nodes-2-pgbaton-pgsql2-left" name="pgbaton-pgsql2-left" value="1 9 0/9000000 20261124T080000Z"/>
+      </instance_attributes>
+    </node>
+    <node id="remote1" uname="remote1" type="remote"/>
+  </nodes>
+</xpath-query>"#;
+
+    fn durable(xml: &str) -> Result<Durable, ClusterError> {
+        Cluster::new("pgsql").read_durable(xml)
+    }
+
+    #[test]
+    fn what_version_2_1_answers() {
+        let durable = durable(ANSWER).unwrap();
+        assert_eq!(durable.record.unwrap().to_string(), "741 srv1 1@0/0");
+        let at = Position { timeline: Timeline(3), end: Lsn(0x500_0000) };
+        assert_eq!(durable.left, [("srv2".parse().unwrap(), at)]);
+        assert_eq!(durable.nodes.iter().map(NodeName::as_str).collect::<Vec<_>>(), ["srv1", "srv2"]);
+    }
+
+    #[test]
+    fn without_a_record_the_answer_is_the_nodes_alone() {
+        let durable = durable(r#"<nodes><node id="1" uname="srv1"/></nodes>"#).unwrap();
+        assert_eq!((durable.record, durable.left.len(), durable.nodes.len()), (None, 0, 1));
+    }
+
+    #[test]
+    fn a_later_version_may_say_more() {
+        let at = Some(Position { timeline: Timeline(3), end: Lsn(5) });
+        for text in ["1 3 0/5", "1 3 0/5 20261124T080000Z", "2 3 0/5 whatever follows"] {
+            assert_eq!(position(text), at, "{text}");
+        }
+        for text in ["", "1", "1 3", "x 3 0/5", "1 0 0/5", "1 3 5"] {
+            assert_eq!(position(text), None, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn nonsense_never_panics(text in ".*|(<nodes>|<node uname='a'>|</node>|</nodes>|<nvpair name='pgbaton-pgsql-left' value='1 '/>)*") {
+            let _ = durable(&text);
+        }
+    }
+}

@@ -1,0 +1,296 @@
+//! What a stopped instance leaves on record binds every election until its node speaks for itself again: through restarts that
+//! fail, demotions that fail, and the loss of the node.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
+
+mod support;
+
+use std::sync::Arc;
+
+use nix::sys::signal::Signal;
+
+use support::agent::{Answer, Call};
+use support::cluster::Cluster;
+use support::node::{Node, Seen};
+use support::processes::signal;
+use support::transition::Promotion;
+use support::wait_until;
+
+const NEVER: &str = "-1000000";
+/// A server does not start with it.
+const SLIP: &str = "shared_buffers = 'a lot'";
+
+fn logged(answers: &[Answer], text: &str) -> usize {
+    answers.iter().map(|answer| answer.logged(text)).sum()
+}
+
+/// srv1 is a primary; srv2 stood still meanwhile and lacks the end.
+fn primary_and_lagging_standby() -> (Arc<Cluster>, Node, Node) {
+    let cluster = Cluster::new();
+    let (primary, mut standbys) = cluster.replicating("srv1", &["srv2"]);
+    let standby = standbys.pop().unwrap();
+    standby.stop_fast();
+    primary.sql("create table late as select 1 as row");
+    (cluster, primary, standby)
+}
+
+/// The same, and srv1 was stopped.
+fn stopped_primary_and_lagging_standby() -> (Arc<Cluster>, Node, Node) {
+    let (cluster, primary, standby) = primary_and_lagging_standby();
+    primary.call("stop").run().expect_code(0);
+    let left = cluster.attributes.permanent("srv1", "left");
+    assert!(left.starts_with("1 1 0/"), "{left}");
+    cluster.take_address_away();
+    standby.run_as_standby();
+    (cluster, primary, standby)
+}
+
+/// The election refuses srv2 alone, and names srv1 and the way out.
+fn expect_refused(standby: &Node) -> String {
+    let promotion = Promotion::new(standby, &["srv2"]);
+    let answers = promotion.announce(&[standby]);
+    assert_eq!(logged(&answers, "srv1 was stopped with WAL up to 0/"), 1, "{answers:#?}");
+    assert_eq!(standby.cluster.attributes.scores().split(' ').find(|s| s.starts_with("srv2")), Some("srv2=-1000000"));
+    let refused = promotion.promote().expect_code(1).expect_reason("bytes less; start srv1 again, or give its data up");
+    assert_eq!(standby.seen(), Seen::Standby);
+    refused.reason().rsplit("with: ").next().unwrap().to_owned()
+}
+
+fn expect_promoted(standby: &Node) {
+    let promotion = Promotion::new(standby, &["srv2"]);
+    promotion.announce(&[standby]);
+    promotion.promote().expect_code(0);
+}
+
+/// The notification before a stop that is the first half of a restart.
+fn restart_planned(node: &Node) -> Call {
+    let notify = node.call("notify").meta("notify_type", "pre").meta("notify_operation", "stop");
+    notify.meta("notify_stop_uname", &node.name).meta("notify_start_uname", &node.name)
+}
+
+#[test]
+fn what_a_stopped_primary_left_forbids_a_standby_that_lacks_it() {
+    let (cluster, _primary, standby) = stopped_primary_and_lagging_standby();
+    // Its node has left the cluster.
+    cluster.attributes.lose_all_of("srv1");
+    let way_out = expect_refused(&standby);
+    let name = format!("pgbaton-{}-left", cluster.resource);
+    assert_eq!(way_out, format!("crm_attribute --type nodes --node srv1 --name {name} --delete"));
+    cluster.attributes.set_permanent("srv1", "left", "");
+    expect_promoted(&standby);
+}
+
+#[test]
+fn a_start_that_fails_withdraws_nothing_that_the_node_left() {
+    let (cluster, primary, standby) = stopped_primary_and_lagging_standby();
+    primary.configure(SLIP);
+    primary.call("start").run().expect_code(1);
+    primary.call("stop").run().expect_code(0);
+    expect_refused(&standby);
+    primary.configure("");
+    primary.call("start").run().expect_code(0);
+    assert_eq!(cluster.attributes.permanent("srv1", "left"), "");
+    let right = Promotion::new(&primary, &["srv1", "srv2"]);
+    right.announce(&[&primary, &standby]);
+    right.promote().expect_code(0);
+    assert_eq!(primary.sql("select row from late"), "1");
+}
+
+#[test]
+fn a_refused_start_withdraws_nothing_that_the_node_left() {
+    let (_cluster, primary, standby) = stopped_primary_and_lagging_standby();
+    let start = primary.call("start").parameter("bindir", "/nowhere").run();
+    assert_ne!(start.code, 0);
+    expect_refused(&standby);
+}
+
+#[test]
+fn a_restart_that_fails_inside_a_demotion_withdraws_nothing_that_the_node_left() {
+    let (cluster, primary, standby) = primary_and_lagging_standby();
+    primary.configure(SLIP);
+    primary.call("demote").run().expect_code(1);
+    assert!(cluster.attributes.paper("srv1").starts_with("left 1 "), "{}", cluster.attributes.paper("srv1"));
+    primary.call("stop").run().expect_code(0);
+    primary.call("start").run().expect_code(1);
+    cluster.take_address_away();
+    standby.run_as_standby();
+    expect_refused(&standby);
+}
+
+/// A node that takes part and cannot tell its position does not speak for itself.
+#[test]
+fn what_a_node_left_binds_while_it_cannot_tell_its_position() {
+    let (cluster, _primary, standby) = stopped_primary_and_lagging_standby();
+    cluster.attributes.set_paper("srv1", "unknown srv1,srv2 - - its instance does not answer");
+    let promotion = Promotion::new(&standby, &["srv1", "srv2"]).election_timeout("1");
+    promotion.announce(&[&standby]);
+    let mut reason = String::new();
+    wait_until("the election's timeout", || {
+        promotion.announce(&[&standby]);
+        reason = promotion.promote().expect_code(1).reason().to_owned();
+        reason.contains("srv1 was stopped with WAL up to 0/")
+    });
+    assert_eq!(standby.seen(), Seen::Standby);
+}
+
+#[test]
+fn a_stopped_primary_that_is_started_again_takes_back_what_it_left_and_wins() {
+    let (cluster, primary, standby) = stopped_primary_and_lagging_standby();
+    primary.call("start").run().expect_code(0);
+    assert_eq!((cluster.attributes.paper("srv1"), cluster.attributes.permanent("srv1", "left")), Default::default());
+    Promotion::new(&standby, &["srv1", "srv2"]).announce(&[&primary, &standby]);
+    assert_eq!(cluster.attributes.scores(), "srv1=1002 srv2=1");
+    let right = Promotion::new(&primary, &["srv1", "srv2"]);
+    right.announce(&[&primary, &standby]);
+    right.promote().expect_code(0);
+    assert_eq!(primary.sql("select row from late"), "1");
+}
+
+#[test]
+fn what_a_stopped_primary_left_allows_a_standby_that_received_it() {
+    let cluster = Cluster::new();
+    let (primary, standbys) = cluster.replicating("srv1", &["srv2"]);
+    primary.call("stop").run().expect_code(0);
+    assert!(cluster.attributes.permanent("srv1", "left").starts_with("1 1 "));
+    expect_promoted(&standbys[0]);
+}
+
+#[test]
+fn a_primary_that_was_stopped_by_force_leaves_the_end_of_its_wal() {
+    let (cluster, primary, standby) = primary_and_lagging_standby();
+    let end = primary.sql("select pg_current_wal_flush_lsn() - '0/0'").parse::<u64>().unwrap();
+    signal(primary.postmaster().unwrap(), Signal::SIGSTOP);
+    primary.call("stop").run().expect_code(0);
+    let left = cluster.attributes.permanent("srv1", "left");
+    let position = left.split(' ').nth(2).unwrap().split_once('/').unwrap();
+    let hex = |text: &str| u64::from_str_radix(text, 16).unwrap();
+    assert!((hex(position.0) << 32) + hex(position.1) + 1 >= end, "{left}: before {end}");
+    cluster.take_address_away();
+    standby.run_as_standby();
+    expect_refused(&standby);
+}
+
+/// Nobody is a primary, so the one that has most of the WAL is not replaced by one that has less.
+#[test]
+fn a_standby_that_is_stopped_while_there_is_no_primary_leaves_its_position() {
+    let (cluster, primary, standby) = primary_and_lagging_standby();
+    primary.call("demote").run().expect_code(0);
+    Promotion::new(&primary, &["srv1"]).announce(&[&primary]);
+    for vote in [true, false] {
+        if !vote {
+            cluster.attributes.set_paper("srv1", "");
+            primary.call("start").run().expect_code(0);
+        }
+        primary.call("stop").run().expect_code(0);
+        cluster.take_address_away();
+        if standby.seen() == Seen::Down {
+            standby.run_as_standby();
+        }
+        expect_refused(&standby);
+    }
+}
+
+#[test]
+fn a_standby_of_a_primary_leaves_nothing() {
+    let cluster = Cluster::new();
+    cluster.attributes.set_members(&["srv1", "srv2"]);
+    let (primary, standbys) = cluster.replicating("srv1", &["srv2"]);
+    primary.call("monitor").run().expect_code(8);
+    standbys[0].call("stop").run().expect_code(0);
+    assert_eq!((cluster.attributes.paper("srv2"), cluster.attributes.permanent("srv2", "left")), Default::default());
+}
+
+/// A change of the configuration would make Pacemaker plan anew, in the middle of a recovery.
+#[test]
+fn a_stop_that_is_followed_by_a_start_changes_no_configuration() {
+    let (cluster, primary, _standby) = primary_and_lagging_standby();
+    cluster.attributes.set_score("srv1", "1001");
+    restart_planned(&primary).run().expect_code(0);
+    primary.call("stop").run().expect_code(0);
+    assert_eq!(
+        (cluster.attributes.permanent("srv1", "left"), cluster.attributes.scores().as_str()),
+        (String::new(), "srv1=1001")
+    );
+    assert!(cluster.attributes.paper("srv1").starts_with("left 1 "), "{}", cluster.attributes.paper("srv1"));
+    // The start has failed, and its node is stopped for good.
+    primary.call("stop").run().expect_code(0);
+    assert!(cluster.attributes.permanent("srv1", "left").starts_with("1 1 "));
+}
+
+#[test]
+fn a_stopped_primary_excludes_nobody() {
+    let cluster = Cluster::new();
+    let (primary, standbys) = cluster.replicating("srv1", &["srv2"]);
+    for (node, score) in [("srv1", "1001"), ("srv2", "1000")] {
+        cluster.attributes.set_score(node, score);
+    }
+    standbys[0].call("stop").run().expect_code(0);
+    primary.call("stop").run().expect_code(0);
+    assert_eq!(cluster.attributes.scores(), format!("srv1={NEVER} srv2=1000"));
+    cluster.attributes.set_score("srv2", "");
+    standbys[0].call("start").run().expect_code(0);
+    assert_eq!(cluster.attributes.scores(), format!("srv1={NEVER} srv2=1"));
+}
+
+/// Left by a version that did not take it back, or because the attribute daemon did not answer.
+#[test]
+fn the_score_of_a_primary_that_is_none_excludes_nobody() {
+    let cluster = Cluster::new();
+    let (primary, standbys) = cluster.replicating("srv1", &["srv2"]);
+    standbys[0].stop_fast();
+    primary.stop_fast();
+    cluster.attributes.set_score("srv1", "1001");
+    standbys[0].call("start").run().expect_code(0);
+    assert_eq!(cluster.attributes.scores(), "srv1=1001 srv2=1");
+    standbys[0].call("stop").run().expect_code(0);
+    cluster.attributes.set_promoted(&["srv1"]);
+    standbys[0].call("start").run().expect_code(0);
+    assert_eq!(cluster.attributes.scores(), format!("srv1=1001 srv2={NEVER}"));
+}
+
+/// What was waited for before the cluster was stopped says nothing about the next election.
+#[test]
+fn an_election_does_not_outlive_a_stop() {
+    let (_cluster, primary, standby) = stopped_primary_and_lagging_standby();
+    primary.call("start").run().expect_code(0);
+    let election = Promotion::new(&primary, &["srv1", "srv2"]).election_timeout("2");
+    election.announce(&[&primary]);
+    std::thread::sleep(std::time::Duration::from_millis(2_100));
+    // A restart is part of it.
+    restart_planned(&primary).run().expect_code(0);
+    for action in ["stop", "start"] {
+        primary.call(action).run().expect_code(0);
+    }
+    election.announce(&[&primary]);
+    let restarted = election.promote().expect_code(0);
+    assert_eq!(restarted.logged("promoting without srv2"), 1, "{restarted:#?}");
+    primary.call("demote").run().expect_code(0);
+    election.announce(&[&primary]);
+    std::thread::sleep(std::time::Duration::from_millis(2_100));
+    for action in ["stop", "start"] {
+        primary.call(action).run().expect_code(0);
+    }
+    election.announce(&[&primary]);
+    election.promote().expect_code(1).expect_reason("srv2 (did not answer)");
+    drop(standby);
+}
+
+/// Who was away from a primary that was demoted has not been away from the next one.
+#[test]
+fn a_demotion_forgets_who_was_away() {
+    let cluster = Cluster::new();
+    cluster.attributes.set_members(&["srv1", "srv2"]);
+    let (primary, standbys) = cluster.replicating("srv1", &["srv2"]);
+    primary.call("monitor").run().expect_code(8);
+    standbys[0].crash();
+    wait_until("its sender's end", || primary.sql("select count(*) from pg_stat_replication") == "0");
+    primary.call("monitor").run().expect_code(8);
+    let notes = primary.data.with_file_name("run").join(format!("pgbaton-{}.json", cluster.resource));
+    let missing = || {
+        let notes: serde_json::Value = serde_json::from_slice(&std::fs::read(&notes).unwrap()).unwrap();
+        notes["missing"].as_object().unwrap().len()
+    };
+    assert_eq!(missing(), 1);
+    primary.call("demote").run().expect_code(0);
+    assert_eq!(missing(), 0);
+}
