@@ -172,19 +172,29 @@ fn a_silent_voter_delays_the_promotion_and_is_left_out_by_name_in_the_end() {
 }
 
 #[test]
-fn a_voter_whose_instance_is_down_says_so_and_is_waited_for() {
-    let Failover { best, behind, .. } = failover();
-    behind.crash();
-    let promotion = Promotion::new(&best, &["srv2", "srv3"]).timeout(3_000);
-    let answers = promotion.announce(&[&best, &behind]);
-    assert!(logged(&answers, "srv3 (its instance is not running) is not known") >= 1, "{answers:#?}");
-    promotion.promote().expect_code(1);
-    assert_eq!(best.seen(), Seen::Standby);
+fn a_voter_whose_instance_is_down_votes_by_its_files() {
+    let Failover { cluster, best, behind, .. } = failover();
+    let ends = [end_of(&best), end_of(&behind)];
+    best.crash();
+    behind.stop_fast();
+    let promotion = Promotion::new(&behind, &["srv2", "srv3"]);
+    promotion.announce(&[&best, &behind]);
+    for (node, end) in ["srv2", "srv3"].iter().zip(&ends) {
+        let paper = cluster.attributes.paper(node);
+        assert!(paper.starts_with(&format!("vote srv2,srv3 1 {end}")), "{paper}");
+    }
+    assert_eq!(cluster.attributes.scores(), "srv2=1002 srv3=1");
+    let right = Promotion::new(&best, &["srv2", "srv3"]);
+    right.announce(&[&best, &behind]);
+    right.promote().expect_code(0);
+    assert_eq!(best.sql("select row from late"), "1");
 }
 
+/// Its recovery waits for an archive that does not answer.
 #[test]
-fn a_voter_that_is_replaying_delays_only_until_it_has_replayed() {
-    let Failover { best, behind, .. } = failover();
+fn a_voter_that_is_starting_votes_at_once_by_its_files() {
+    let Failover { cluster, best, behind, .. } = failover();
+    let end = end_of(&behind);
     behind.stop_fast();
     let hold = behind.data.with_file_name("hold");
     fs::write(&hold, "").unwrap();
@@ -192,15 +202,33 @@ fn a_voter_that_is_replaying_delays_only_until_it_has_replayed() {
     behind.write("standby.signal", "");
     behind.launch();
     let promotion = Promotion::new(&best, &["srv2", "srv3"]);
-    std::thread::scope(|scope| {
-        let election = scope.spawn(|| promotion.announce(&[&best, &behind]));
-        wait_until("the candidate's vote", || behind.cluster.attributes.paper("srv2").starts_with("vote"));
-        assert_eq!(behind.cluster.attributes.paper("srv3"), "");
-        fs::remove_file(&hold).unwrap();
-        let answers = election.join().unwrap();
-        assert!(logged(&answers, "no present node has more WAL") >= 1, "{answers:#?}");
-    });
+    let answers = promotion.announce(&[&best, &behind]);
+    assert!(logged(&answers, "no present node has more WAL") >= 1, "{answers:#?}");
+    let paper = cluster.attributes.paper("srv3");
+    assert!(paper.starts_with(&format!("vote srv2,srv3 1 {end}")), "{paper}");
     promotion.promote().expect_code(0);
+    fs::remove_file(&hold).unwrap();
+}
+
+/// It becomes a primary when its recovery ends, and nobody has to tell it to.
+#[test]
+fn a_voter_that_starts_without_standby_signal_is_waited_for() {
+    let Failover { best, behind, .. } = failover();
+    behind.crash();
+    let hold = behind.data.with_file_name("hold");
+    fs::write(&hold, "").unwrap();
+    behind.configure(&format!("restore_command = 'while test -e {}; do sleep 0.02; done; false'", hold.display()));
+    fs::remove_file(behind.data.join("standby.signal")).unwrap();
+    behind.write("recovery.signal", "");
+    behind.launch();
+    let promotion = Promotion::new(&best, &["srv2", "srv3"]).timeout(4_000);
+    let answers = promotion.announce(&[&best, &behind]);
+    assert!(
+        logged(&answers, "srv3 (its instance recovers and may become a primary by itself, at least 0/") >= 1,
+        "{answers:#?}"
+    );
+    promotion.promote().expect_code(1);
+    fs::remove_file(&hold).unwrap();
 }
 
 #[test]

@@ -17,8 +17,9 @@ use crate::instance::rejoin::Rejoining;
 use crate::ocf::Failure;
 use crate::policy::election::{Ballot, Reach, Verdict, Vote, binding, decide, missing_bytes};
 use crate::policy::patience::{Noted, begin};
+use crate::policy::vote::{Source, source};
 use crate::sys::{Deadline, Notes, Pace, ms_since_boot};
-use crate::types::{NodeName, Role, Score, State, Timeline};
+use crate::types::{NodeName, Score, State, Timeline};
 
 /// How long a node waits for its own instance to know its position. Another node's recovery may have to
 /// wait for the end of this notification; the election's own timeout is kept over all attempts.
@@ -167,7 +168,8 @@ impl Agent {
 
     /// This node's vote, waiting a while for an instance that will know its position by itself.
     fn await_own_vote(&self) -> Vote {
-        let deadline = self.deadline.at_most(ONE_ATTEMPT);
+        // The other half is for telling it.
+        let deadline = self.deadline.at_most(ONE_ATTEMPT.min(self.deadline.remaining() / 2));
         let mut pace = Pace::up_to(Duration::from_millis(100));
         let mut session = None;
         loop {
@@ -186,15 +188,12 @@ impl Agent {
                 return (Vote::Void, false);
             }
             let found = self.instance.observe(look);
-            if matches!(found.state, State::Restricted { role: Role::Standby, .. }) {
-                let vote = self.instance.position_by_replication(self.deadline.at_most(ONE_ATTEMPT));
-                let may_change = !matches!(vote, Vote::At(_));
-                return (vote, may_change);
-            }
-            let Some(open) = found.session else { return without_connection(&found.state) };
+            let Some(open) = found.session else { return self.vote_without_connection(&found.state) };
             *session = Some(open);
         }
-        match session.as_ref().map(|session| self.instance.position(session, look)) {
+        // A disk may be slow.
+        let disk = self.deadline.at_most(ONE_ATTEMPT);
+        match session.as_ref().map(|session| self.instance.position(session, disk)) {
             Some(Ok(vote @ (Vote::At(_) | Vote::Primary))) => (vote, false),
             Some(Ok(vote)) => (vote, true),
             Some(Err(error)) => {
@@ -203,6 +202,21 @@ impl Agent {
             }
             None => (Vote::Silent, true),
         }
+    }
+
+    /// The vote of an instance that gives no connection: its files tell how far its WAL reaches.
+    fn vote_without_connection(&self, state: &State) -> (Vote, bool) {
+        let disk = self.deadline.at_most(ONE_ATTEMPT);
+        let unknown = |why: &str, at_least| Vote::Unknown { why: why.to_owned(), at_least };
+        let found = match source(state, self.instance.recovers_as_standby()) {
+            Source::Primary => return (Vote::Primary, false),
+            Source::Nothing(why) => unknown(why, None),
+            Source::Replication => self.instance.position_by_replication(disk),
+            Source::Files => self.instance.reach_by_files(disk),
+            Source::AtLeastFiles(why) => unknown(why, self.instance.reach_by_files(disk).at_least()),
+        };
+        let may_change = matches!(found, Vote::Unknown { .. }) && !matches!(state, State::Stopped | State::Absent(_));
+        (found, may_change)
     }
 
     /// Whether what this node's instance holds does not count: it is being made, or is to be made, from a primary. What
@@ -313,27 +327,6 @@ fn vote_of(node: &NodeName, papers: &Papers) -> Vote {
 
 fn failed(error: ClusterError) -> Failure {
     Failure::generic(error.to_string())
-}
-
-/// The vote of an instance that gives no connection, and whether another look may tell more. An instance
-/// that is down stays so until this notification has ended.
-fn without_connection(state: &State) -> (Vote, bool) {
-    let may_change = matches!(state, State::Running(_) | State::Restricted { .. } | State::Starting | State::Stopping);
-    (vote_without_connection(state), may_change)
-}
-
-fn vote_without_connection(state: &State) -> Vote {
-    let unknown = |why: &str| Vote::Unknown { why: why.to_owned(), at_least: None };
-    match state {
-        State::Running(Role::Primary) | State::Restricted { role: Role::Primary, .. } => Vote::Primary,
-        State::Running(Role::Standby) => unknown("its connection was lost"),
-        State::Restricted { why, .. } => unknown(&format!("it refuses the agent: {why}")),
-        State::Absent(_) => unknown("it has no data directory"),
-        State::Stopped | State::Orphaned { .. } => unknown("its instance is not running"),
-        State::Starting => unknown("its instance is starting or recovering"),
-        State::Stopping => unknown("its instance is shutting down"),
-        State::Silent { .. } => unknown("its instance does not answer"),
-    }
 }
 
 /// The verdict for the log and for the exit reason: the values compared and the way out.

@@ -17,6 +17,9 @@ pub struct ControlData {
     pub system: SystemId,
     /// "Latest checkpoint's REDO location": where a recovery begins.
     pub redo: Lsn,
+    /// "Minimum recovery ending location" and its timeline: a standby's files hold changes up to there, so that it is not
+    /// consistent before. None for a primary.
+    pub min_recovery: Option<Position>,
     /// "Bytes per WAL segment".
     pub segment_size: u64,
     /// "Data page checksum version" is not 0.
@@ -55,7 +58,10 @@ impl ControlData {
         const SYSTEM: &str = "Database system identifier";
         const REDO: &str = "Latest checkpoint's REDO location";
         const SEGMENT_SIZE: &str = "Bytes per WAL segment";
+        let min_recovery = value("Minimum recovery ending location").ok().and_then(|end| end.parse().ok());
+        let timeline = value("Min recovery ending loc's timeline").ok().and_then(|timeline| timeline.parse().ok());
         Ok(ControlData {
+            min_recovery: timeline.zip(min_recovery).map(|(timeline, end)| Position { timeline, end }),
             state: value("Database cluster state")?.to_owned(),
             checkpoint: value(CHECKPOINT)?.parse().map_err(|_| ControlError::Missing(CHECKPOINT))?,
             timeline: value(TIMELINE)?.parse().map_err(|_| ControlError::Missing(TIMELINE))?,

@@ -2,6 +2,7 @@
 
 mod as_owner;
 mod control;
+mod crc32c;
 mod files;
 mod following;
 mod launch;
@@ -10,6 +11,7 @@ mod pidfile;
 mod planted;
 mod position;
 mod processes;
+mod reach;
 pub mod rejoin;
 mod replication;
 mod session;
@@ -21,6 +23,9 @@ mod standbys;
 mod upstream;
 mod volume;
 mod wal;
+mod wal_end;
+mod wal_page;
+mod wal_records;
 mod words;
 
 use std::path::{Path, PathBuf};

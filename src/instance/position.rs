@@ -1,20 +1,21 @@
 //! How far the WAL of a standby reaches.
 //!
 //! `pg_last_wal_receive_lsn()` alone is wrong: after a restart it is the start of a segment, or null. The
-//! end of WAL is the larger of what was flushed by the WAL receiver and what was replayed, and it is
-//! known in two cases only:
+//! end of WAL is the larger of what was flushed by the WAL receiver and what was replayed, in two cases only:
 //!
 //! - the startup process waits for WAL: it has replayed everything that is there;
 //! - more was received than replayed: the receiver starts only when all local WAL has been replayed, so
 //!   what it flushed since is the end, however long the replay still takes.
+//!
+//! In all others, while it replays what it had at its start, delays or pauses that, or waits for queries to end, the end is
+//! read from the files, which takes no longer when there is more of them.
 
-use std::fs;
-use std::path::Path;
-
+use super::reach::timeline_of_segment;
 use super::session::Row;
+use super::wal_page::Kind;
 use super::{Instance, Session, SqlError};
 use crate::sys::Deadline;
-use crate::types::{Lsn, Position, Timeline, Vote};
+use crate::types::{Lsn, Position, Reach, Timeline, Vote};
 
 const QUERY: &str = "select pg_is_in_recovery(), pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn(), \
      (select wait_event from pg_stat_activity where backend_type = 'startup'), \
@@ -47,7 +48,34 @@ impl Instance {
         let facts = rows.first().and_then(facts);
         let facts =
             facts.ok_or_else(|| SqlError::Broken("the query for the position had no usable answer".to_owned()))?;
-        Ok(vote(&facts, |end| self.timeline_of_segment(end, facts.segment_size)))
+        let known = known(&facts, |end| self.timeline_of_segment(end, facts.segment_size));
+        let vote = match known {
+            Known::Vote(vote) => vote,
+            Known::AtLeast(position) => self.vote_by_files(position, &facts, deadline),
+            Known::Nothing => self.reach_by_files(deadline),
+        };
+        Ok(self.with_reason_against(vote, &facts))
+    }
+
+    fn vote_by_files(&self, at_least: Position, facts: &Facts, deadline: Deadline) -> Vote {
+        let kind = Kind { segment_size: facts.segment_size, system: None };
+        match self.end_from(at_least, kind, deadline) {
+            Ok(position) => Vote::At(facts.reach(position)),
+            Err(why) => Vote::Unknown { why, at_least: Some(at_least) },
+        }
+    }
+
+    /// A standby of version 12 whose replay is paused stays so when it is promoted (`recoveryPausesHere`).
+    fn with_reason_against(&self, vote: Vote, facts: &Facts) -> Vote {
+        let paused = facts.startup_waits_on.as_deref() == Some("RecoveryPause");
+        match vote {
+            Vote::At(reach) if paused && self.major_version().is_some_and(|major| major < 13) => {
+                let why =
+                    "its replay is paused, which a promotion of version 12 does not end; pg_wal_replay_resume() does";
+                Vote::At(Reach { unfit: Some(why.to_owned()), ..reach })
+            }
+            vote => vote,
+        }
     }
 
     /// The youngest timeline on which the segment that ends the WAL exists. The server's own functions
@@ -72,32 +100,42 @@ fn facts(row: &Row) -> Option<Facts> {
     })
 }
 
-fn vote(facts: &Facts, timeline_of: impl Fn(Lsn) -> Option<Timeline>) -> Vote {
-    if !facts.in_recovery {
-        return Vote::Primary;
+/// What the server's answer comes to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Known {
+    Vote(Vote),
+    /// There may be more in its files.
+    AtLeast(Position),
+    Nothing,
+}
+
+impl Facts {
+    /// What is sent to others: `GetStandbyFlushRecPtr` in PostgreSQL's walsender.c.
+    fn sent(&self) -> Lsn {
+        self.received.max(self.replayed).unwrap_or(Lsn(0))
     }
-    let unknown = |why: &str, at_least| Vote::Unknown { why: why.to_owned(), at_least };
-    let Some(replayed) = facts.replayed else { return unknown("nothing was replayed yet", None) };
-    let end = facts.received.map_or(replayed, |received| received.max(replayed));
-    let timeline = timeline_of(end).into_iter().chain(facts.timelines.iter().copied()).max();
-    let Some(timeline) = timeline else { return unknown("the timeline is not visible; grant pg_monitor", None) };
-    let position = Position { timeline, end };
-    let received_more = facts.received.is_some_and(|received| received > replayed);
-    match facts.startup_waits_on.as_deref() {
-        Some(event) if WAITS_FOR_WAL.contains(&event) => Vote::At(position.into()),
-        _ if received_more => Vote::At(position.into()),
-        Some(_) => unknown("it is still replaying", Some(position)),
-        None => unknown("it is replaying, or the agent's role lacks pg_monitor", Some(position)),
+
+    fn reach(&self, position: Position) -> Reach {
+        let replayed = self.replayed.unwrap_or(Lsn(0));
+        let to_replay = position.end.bytes_beyond(replayed);
+        Reach { position, to_replay, serves: self.sent() >= position.end, unfit: None }
     }
 }
 
-fn timeline_of_segment(pg_wal: &Path, end: Lsn, segment_size: u64) -> Option<Timeline> {
-    let per_id = 0x1_0000_0000_u64.checked_div(segment_size)?;
-    let segment = end.segment(segment_size);
-    let wanted = format!("{:08X}{:08X}", segment.checked_div(per_id)?, segment.checked_rem(per_id)?);
-    let names = fs::read_dir(pg_wal).ok()?.flatten().filter_map(|entry| entry.file_name().into_string().ok());
-    let segments = names.filter(|name| name.len() == 24 && name.is_char_boundary(8) && name[8..] == wanted);
-    segments.filter_map(|name| u32::from_str_radix(&name[..8], 16).ok()).max().map(Timeline)
+fn known(facts: &Facts, timeline_of: impl Fn(Lsn) -> Option<Timeline>) -> Known {
+    if !facts.in_recovery {
+        return Known::Vote(Vote::Primary);
+    }
+    let Some(replayed) = facts.replayed else { return Known::Nothing };
+    let end = facts.sent();
+    let timeline = timeline_of(end).into_iter().chain(facts.timelines.iter().copied()).max();
+    let Some(timeline) = timeline else { return Known::Nothing };
+    let position = Position { timeline, end };
+    let waits = facts.startup_waits_on.as_deref().is_some_and(|event| WAITS_FOR_WAL.contains(&event));
+    if waits || facts.received.is_some_and(|received| received > replayed) {
+        return Known::Vote(Vote::At(facts.reach(position)));
+    }
+    Known::AtLeast(position)
 }
 
 #[cfg(test)]
@@ -116,8 +154,8 @@ mod tests {
     }
 
     fn end(facts: &Facts) -> Option<u64> {
-        match vote(facts, |_| None) {
-            Vote::At(reach) => Some(reach.end().0),
+        match known(facts, |_| None) {
+            Known::Vote(Vote::At(reach)) => Some(reach.end().0),
             _ => None,
         }
     }
@@ -132,9 +170,33 @@ mod tests {
     }
 
     #[test]
-    fn a_standby_that_still_replays_local_wal_does_not() {
-        assert_eq!(end(&standby(None, 500, None)), None);
-        assert_eq!(end(&standby(Some(400), 500, Some("DataFileRead"))), None);
+    fn the_files_are_asked_where_the_server_does_not_know() {
+        let files = Known::AtLeast(Position { timeline: Timeline(2), end: Lsn(500) });
+        // It replays, is delayed, paused, or waits for queries to end; the role may lack pg_monitor.
+        for event in [
+            None,
+            Some("DataFileRead"),
+            Some("RecoveryApplyDelay"),
+            Some("RecoveryPause"),
+            Some("RecoveryConflictSnapshot"),
+        ] {
+            for received in [None, Some(400), Some(500)] {
+                assert_eq!(known(&standby(received, 500, event), |_| None), files, "{event:?}");
+            }
+        }
+        let nothing = Facts { replayed: None, ..standby(None, 500, None) };
+        assert_eq!(known(&nothing, |_| None), Known::Nothing);
+        let nothing = Facts { timelines: Vec::new(), ..standby(None, 500, None) };
+        assert_eq!(known(&nothing, |_| None), Known::Nothing);
+    }
+
+    #[test]
+    fn what_is_to_be_replayed_and_what_others_get() {
+        let reach =
+            |received, end| standby(received, 500, None).reach(Position { timeline: Timeline(2), end: Lsn(end) });
+        assert_eq!((reach(Some(900), 900).to_replay, reach(Some(900), 900).serves), (400, true));
+        assert_eq!((reach(Some(400), 500).to_replay, reach(Some(400), 500).serves), (0, true));
+        assert_eq!((reach(None, 700).to_replay, reach(None, 700).serves), (200, false));
     }
 
     #[test]
@@ -146,36 +208,16 @@ mod tests {
     #[test]
     fn a_primary_is_a_primary() {
         let facts = Facts { in_recovery: false, ..standby(None, 500, None) };
-        assert_eq!(vote(&facts, |_| None), Vote::Primary);
+        assert_eq!(known(&facts, |_| None), Known::Vote(Vote::Primary));
     }
 
     #[test]
     fn the_timeline_is_the_youngest_of_what_is_known() {
         let facts = standby(None, 500, Some("RecoveryWalStream"));
-        let timeline = |of_segment: Option<u32>| match vote(&facts, |_| of_segment.map(Timeline)) {
-            Vote::At(reach) => reach.position.timeline.0,
+        let timeline = |of_segment: Option<u32>| match known(&facts, |_| of_segment.map(Timeline)) {
+            Known::Vote(Vote::At(reach)) => reach.position.timeline.0,
             other => panic!("{other:?}"),
         };
         assert_eq!((timeline(None), timeline(Some(1)), timeline(Some(3))), (2, 2, 3));
-    }
-
-    #[test]
-    fn the_segment_of_the_end_tells_the_timeline() {
-        let directory = tempfile::tempdir().unwrap();
-        for name in [
-            "000000020000000000000005",
-            "000000030000000000000005",
-            "000000040000000000000006",
-            "00000009.history",
-            "0000000500000000000000055",
-            "ä0000050000000000000005",
-        ] {
-            fs::write(directory.path().join(name), "").unwrap();
-        }
-        let timeline = |end| timeline_of_segment(directory.path(), Lsn(end), 16 << 20);
-        assert_eq!(timeline(0x500_0001), Some(Timeline(3)));
-        assert_eq!(timeline(0x600_0000), Some(Timeline(3)));
-        assert_eq!(timeline(0x600_0001), Some(Timeline(4)));
-        assert_eq!(timeline(0x900_0000), None);
     }
 }

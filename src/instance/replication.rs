@@ -1,37 +1,47 @@
 //! The position of a standby whose connections are all taken.
 //!
 //! `max_connections` does not count replication connections (tried, 15), and `IDENTIFY_SYSTEM` tells the
-//! timeline and the larger of what was received and replayed. Whether everything is replayed, which SQL
-//! would tell, shows in the startup process: it sleeps when it has nothing left to read.
-
-use std::fs;
-use std::time::Duration;
+//! timeline and the larger of what was received and replayed. What there is beyond that, its files tell.
 
 use super::Instance;
-use super::processes::Processes;
+use super::wal_page::Kind;
 use crate::sys::{Deadline, Program};
-use crate::types::{Position, Vote};
-
-/// The two looks that must agree are this far apart.
-const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
+use crate::types::{Lsn, Position, Reach, Vote};
 
 impl Instance {
-    /// Asks over a replication connection. Unknown when there is none, or while WAL is replayed.
+    /// Asks over a replication connection, and the files for the rest; the files alone when there is none.
     #[must_use]
     pub fn position_by_replication(&self, deadline: Deadline) -> Vote {
-        let unknown = |why: String, at_least| Vote::Unknown { why, at_least };
-        let first = match self.identify_system(deadline) {
-            Ok(position) => position,
-            Err(why) => return unknown(format!("it has no connection left, and none for replication: {why}"), None),
-        };
-        if !self.startup_sleeps() {
-            return unknown("it has no connection left and is still replaying".to_owned(), Some(first));
-        }
-        std::thread::sleep(BETWEEN_LOOKS.min(deadline.remaining()));
         match self.identify_system(deadline) {
-            Ok(second) if second == first && self.startup_sleeps() => Vote::At(second.into()),
-            _ => unknown("it has no connection left and its position moves".to_owned(), Some(first)),
+            Ok(position) => self.reach_from(position, deadline),
+            Err(why) => {
+                log::info!("no connection is left, and none for replication: {why}; reading the WAL on disk");
+                self.reach_by_files(deadline)
+            }
         }
+    }
+
+    fn reach_from(&self, sent: Position, deadline: Deadline) -> Vote {
+        let unknown = |why| Vote::Unknown { why, at_least: Some(sent) };
+        let control = match self.control_data(deadline) {
+            Ok(control) => control,
+            Err(error) => return unknown(error.to_string()),
+        };
+        let kind = Kind { segment_size: control.segment_size, system: Some(control.system) };
+        match self.end_from(sent, kind, deadline) {
+            Ok(position) => {
+                let to_replay = self.to_replay_by_title(position.end, control.segment_size);
+                Vote::At(Reach { position, to_replay, serves: sent.end >= position.end, unfit: None })
+            }
+            Err(why) => unknown(why),
+        }
+    }
+
+    /// The title names the segment that is being replayed: in the last one it is nothing worth mentioning.
+    fn to_replay_by_title(&self, end: Lsn, segment_size: u64) -> u64 {
+        let begin = self.segment_by_title(segment_size);
+        let replays = begin.filter(|begin| end.segment(segment_size) > begin.0 / segment_size.max(1));
+        replays.map_or(0, |begin| end.bytes_beyond(begin))
     }
 
     fn identify_system(&self, deadline: Deadline) -> Result<Position, String> {
@@ -44,16 +54,6 @@ impl Instance {
         let text = program.run(deadline).map_err(|e| e.to_string())?;
         parse(&text).ok_or_else(|| "IDENTIFY_SYSTEM had no usable answer".to_owned())
     }
-
-    fn startup_sleeps(&self) -> bool {
-        let is_startup = |pid: &i32| {
-            let title = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            title.starts_with("postgres: ") && title.contains("startup ")
-        };
-        let startup = Processes::of(self.data_directory()).all().into_iter().find(is_startup);
-        let waits_in = startup.and_then(|pid| fs::read_to_string(format!("/proc/{pid}/wchan")).ok());
-        waits_in.is_some_and(|place| place.contains("epoll") || place.starts_with("ep_"))
-    }
 }
 
 /// `systemid timeline xlogpos dbname`
@@ -65,7 +65,7 @@ fn parse(text: &str) -> Option<Position> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::{Lsn, Timeline};
+    use crate::types::Timeline;
 
     #[test]
     fn what_version_15_answers() {

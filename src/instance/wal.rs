@@ -1,9 +1,10 @@
 //! What WAL an instance that is down has: its timeline's history, and where its WAL ends.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::files::read_up_to;
+use super::wal_page::{PAGE, header_at};
 use super::{ControlData, ControlError, Instance};
 use crate::policy::rejoin::OwnWal;
 use crate::sys::{Deadline, IdentityError, Program, ProgramError};
@@ -11,10 +12,6 @@ use crate::types::{History, Lsn, PromotionId, Timeline};
 
 /// A history file has some 50 bytes for each promotion.
 const LONGEST_HISTORY: u64 = 1 << 20;
-const PAGE: u64 = 8192;
-const PAGE_HEADER: u64 = 24;
-/// The header of a segment's first page.
-const LONG_PAGE_HEADER: u64 = 40;
 
 /// Why the WAL of an instance is not known.
 #[derive(Debug, thiserror::Error)]
@@ -63,12 +60,7 @@ impl Instance {
     /// # Errors
     /// When its file is missing or damaged.
     pub fn history_of(&self, timeline: Timeline, segment_size: u64, deadline: Deadline) -> Result<History, WalError> {
-        let path = self.data_directory().join("pg_wal").join(format!("{:08X}.history", timeline.0));
-        let history = match read_up_to(&path, LONGEST_HISTORY) {
-            Ok(text) => History::of_file(timeline, &text).map_err(|_| WalError::History(path, timeline))?,
-            Err(_) if timeline == Timeline(1) => History::of_first(timeline),
-            Err(_) => return Err(WalError::History(path, timeline)),
-        };
+        let history = read_history(&self.data_directory().join("pg_wal"), timeline)?;
         let id = self.promotion_id(&history, segment_size, deadline);
         Ok(history.with_last_id(id))
     }
@@ -102,10 +94,24 @@ impl Instance {
     }
 }
 
+/// The history of a timeline by its file.
+pub(super) fn read_history(pg_wal: &Path, timeline: Timeline) -> Result<History, WalError> {
+    let path = pg_wal.join(format!("{:08X}.history", timeline.0));
+    match read_up_to(&path, LONGEST_HISTORY) {
+        Ok(text) => History::of_file(timeline, &text).map_err(|_| WalError::History(path, timeline)),
+        Err(_) if timeline == Timeline(1) => Ok(History::of_first(timeline)),
+        Err(_) => Err(WalError::History(path, timeline)),
+    }
+}
+
 /// The name of the segment that holds the record which begins at `begin`.
 fn segment_name(timeline: Timeline, begin: Lsn, segment_size: u64) -> Option<String> {
+    name_of_segment(timeline, begin.0.checked_div(segment_size)?, segment_size)
+}
+
+/// The name of the segment with this number.
+pub(super) fn name_of_segment(timeline: Timeline, number: u64, segment_size: u64) -> Option<String> {
     let per_id = 0x1_0000_0000_u64.checked_div(segment_size)?;
-    let number = begin.0.checked_div(segment_size)?;
     Some(format!("{:08X}{:08X}{:08X}", timeline.0, number.checked_div(per_id)?, number.checked_rem(per_id)?))
 }
 
@@ -145,7 +151,7 @@ fn end_of_bytes(begin: u64, length: u64, segment_size: u64) -> Option<u64> {
             return Some(at + left);
         }
         left -= page_end - at;
-        at = page_end.checked_add(if page_end % segment_size == 0 { LONG_PAGE_HEADER } else { PAGE_HEADER })?;
+        at = page_end.checked_add(header_at(page_end, segment_size))?;
     }
 }
 

@@ -19,3 +19,4 @@ pub mod settings;
 pub mod slots;
 pub mod start;
 pub mod stop;
+pub mod vote;

@@ -95,6 +95,19 @@ impl History {
         self.0.last().copied().unwrap_or(Stretch { timeline: Timeline(1), begin: Lsn(0), id: None })
     }
 
+    /// The timelines, the first one first.
+    #[must_use]
+    pub fn stretches(&self) -> &[Stretch] {
+        &self.0
+    }
+
+    /// The timeline on which a position lies that this history leads to: what was written up to a fork is the parent's.
+    #[must_use]
+    pub fn timeline_at(&self, end: Lsn) -> Timeline {
+        let begun = self.0.iter().rev().find(|stretch| stretch.begin < end);
+        begun.or(self.0.first()).map_or(Timeline(1), |stretch| stretch.timeline)
+    }
+
     /// The same history with what is known of the promotion that made its last timeline.
     #[must_use]
     pub fn with_last_id(mut self, id: Option<PromotionId>) -> History {
@@ -218,6 +231,14 @@ mod tests {
         ] {
             assert_eq!(history(ours).common(&history(theirs)), common, "{ours} and {theirs}");
             assert_eq!(history(theirs).common(&history(ours)), common, "{theirs} and {ours}");
+        }
+    }
+
+    #[test]
+    fn what_was_written_up_to_a_fork_is_the_parents() {
+        let history = history("1@0/0 2@0/500 4@0/700");
+        for (end, timeline) in [(0, 1), (0x4FF, 1), (0x500, 1), (0x501, 2), (0x700, 2), (0x701, 4)] {
+            assert_eq!(history.timeline_at(Lsn(end)), Timeline(timeline), "{end:X}");
         }
     }
 
