@@ -281,12 +281,13 @@ fn an_instance_that_is_starting_or_recovering() {
         recovering,
         &[
             cell("start", 0, Seen::Standby).meanwhile(go_on),
-            cell("start", 1, Seen::Silent).timeout(3_000).reason("starting or recovering"),
+            cell("start", 0, Seen::Silent).timeout(3_000).log("goes on in the background"),
             cell("stop", 0, Seen::Down).timeout(10_000),
             cell("monitor", 0, Seen::Standby).meanwhile(go_on),
-            cell("monitor", 1, Seen::Silent).reason("starting or recovering"),
+            cell("monitor", 0, Seen::Silent),
+            cell("monitor", 0, Seen::Silent).probe(),
             cell("demote", 0, Seen::Standby).meanwhile(go_on),
-            cell("demote", 1, Seen::Silent).timeout(3_000).reason("timeout of 3000 ms"),
+            cell("demote", 0, Seen::Silent).at_once(),
             cell("promote", 0, Seen::Primary).meanwhile(go_on),
             cell("promote", 1, Seen::Silent).timeout(3_000).reason("starting or recovering"),
         ],
@@ -295,7 +296,9 @@ fn an_instance_that_is_starting_or_recovering() {
         stopped_startup_process,
         &[
             cell("stop", 0, Seen::Down).timeout(6_000),
-            cell("monitor", 1, Seen::Silent).timeout(3_000).reason("starting or recovering"),
+            cell("start", 1, Seen::Silent).timeout(3_000).reason("starting or recovering"),
+            cell("monitor", 1, Seen::Silent).timeout(3_000).reason("suspended by a signal"),
+            cell("demote", 0, Seen::Silent).at_once(),
         ],
     );
 }

@@ -17,6 +17,7 @@ use crate::instance::rejoin::Rejoining;
 use crate::ocf::Failure;
 use crate::policy::election::{Ballot, Reach, Verdict, Vote, binding, decide, missing_bytes};
 use crate::policy::patience::{Noted, begin};
+use crate::policy::promote::stand_ins;
 use crate::policy::vote::{Source, source};
 use crate::sys::{Deadline, Notes, Pace, ms_since_boot};
 use crate::types::{NodeName, Score, State, Timeline};
@@ -26,6 +27,16 @@ use crate::types::{NodeName, Score, State, Timeline};
 const ONE_ATTEMPT: Duration = Duration::from_secs(15);
 
 type Papers = Vec<(NodeName, Paper)>;
+
+/// An election that this node has won.
+struct Elected {
+    /// The timeline that it is on.
+    timeline: Timeline,
+    /// Whose votes there are.
+    voters: Vec<NodeName>,
+    /// Who may be promoted as well.
+    stand_ins: Vec<NodeName>,
+}
 
 impl Agent {
     /// Takes this node's part before a promotion.
@@ -96,8 +107,7 @@ impl Agent {
         papers: &Papers,
         durable: &Durable,
     ) -> Verdict {
-        let others = among.iter().filter(|node| *node != candidate);
-        let votes: Vec<_> = others.map(|node| (node.clone(), vote_of(node, papers))).collect();
+        let votes = others_among(candidate, among, papers);
         let private = papers.iter().filter_map(|(node, paper)| match paper {
             Paper::Left(position) => Some((node.clone(), *position)),
             Paper::Vote(..) => None,
@@ -230,27 +240,28 @@ impl Agent {
     }
 
     /// The last guard: reads the votes once more, with this node's position of now, discards them, and reserves the
-    /// number of the new timeline. What the cluster's tools do at the same time costs an outage no time.
+    /// number of the new timeline. What the cluster's tools do at the same time costs an outage no time. Returns who may be
+    /// promoted as well, should this node not get there.
     ///
     /// # Errors
     /// When no election was held, or it does not allow the promotion.
-    pub(super) fn confirm_election(&self, session: Option<&Session>) -> Result<(), Failure> {
+    pub(super) fn confirm_election(&self, session: Option<&Session>) -> Result<Vec<NodeName>, Failure> {
         let (elected, used) = std::thread::scope(|scope| {
             let used = scope.spawn(|| self.used_timeline());
             (self.elected(session), used.join())
         });
-        let (own, voters) = elected?;
+        let Elected { timeline: own, voters, stand_ins } = elected?;
         let used = used.unwrap_or(Ok(None)).map_err(failed)?;
         let (discarded, reserved) = std::thread::scope(|scope| {
             let discarding = scope.spawn(|| self.cluster.discard_votes(&voters, self.deadline).map_err(failed));
             let reserved = self.reserve_timeline(own, used, &voters);
             (discarding.join().unwrap_or(Ok(())), reserved)
         });
-        discarded.and(reserved)
+        discarded.and(reserved).map(|()| stand_ins)
     }
 
-    /// The timeline that this node is on, and who voted, if the votes allow the promotion.
-    fn elected(&self, session: Option<&Session>) -> Result<(Timeline, Vec<NodeName>), Failure> {
+    /// What the votes come to, if they allow the promotion.
+    fn elected(&self, session: Option<&Session>) -> Result<Elected, Failure> {
         let own = self.own_name()?;
         let (papers, durable) = self.told_and_on_record()?;
         let Some(Paper::Vote(among, _)) = paper_of(&own, &papers) else {
@@ -268,7 +279,26 @@ impl Agent {
         log::info!("election of {own}: {words}");
         let voters = papers.iter().filter(|(_, paper)| matches!(paper, Paper::Vote(..)));
         let voters: Vec<_> = voters.map(|(node, _)| node.clone()).collect();
-        Ok((position.timeline, voters))
+        let stand_ins = stand_ins(*position, &others_among(&own, among, &papers));
+        Ok(Elected { timeline: position.timeline, voters, stand_ins })
+    }
+
+    /// Who may be promoted instead of this node by the votes as they are; nobody, when this node's own position is not known.
+    pub(super) fn stand_ins_by_votes(&self) -> Vec<NodeName> {
+        let (Ok(own), Ok(papers)) = (self.own_name(), self.cluster.papers(self.deadline)) else { return Vec::new() };
+        match paper_of(&own, &papers) {
+            Some(Paper::Vote(among, Vote::At(ours))) => stand_ins(ours.position, &others_among(&own, among, &papers)),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Has another node promoted, because this one does not get there. Pacemaker plans anew after the promotion's failure.
+    pub(super) fn yield_to(&self, other: &NodeName) -> Result<(), Failure> {
+        let scores = [(other.clone(), Score::ELECTED), (self.own_name()?, Score::CANDIDATE)];
+        let wanted = scores.clone().map(|(node, score)| (node, Some(score)));
+        self.cluster.set_scores(&wanted, self.deadline).map_err(failed)?;
+        self.let_pacemaker_notice(&scores);
+        Ok(())
     }
 
     fn await_own_position(&self, session: Option<&Session>) -> Result<Vote, Failure> {
@@ -316,6 +346,11 @@ impl Agent {
 
 fn paper_of<'a>(node: &NodeName, papers: &'a Papers) -> Option<&'a Paper> {
     papers.iter().find(|(from, _)| from == node).map(|(_, paper)| paper)
+}
+
+fn others_among(candidate: &NodeName, among: &[NodeName], papers: &Papers) -> Vec<(NodeName, Vote)> {
+    let others = among.iter().filter(|node| *node != candidate);
+    others.map(|node| (node.clone(), vote_of(node, papers))).collect()
 }
 
 fn vote_of(node: &NodeName, papers: &Papers) -> Vote {

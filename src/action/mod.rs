@@ -2,6 +2,7 @@
 
 mod demote;
 mod election;
+mod elsewhere;
 mod follow;
 mod leaving;
 mod monitor;

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use super::state::healthy;
 use super::{Agent, Outcome};
-use crate::instance::Session;
+use crate::instance::{Session, Watch};
 use crate::ocf::{ExitCode, Failure};
 use crate::policy::condition::Condition;
-use crate::policy::monitor::{Answer, answer};
-use crate::sys::{Notes, Pace};
+use crate::policy::monitor::{Answer, Recovery, answer, recovering};
+use crate::sys::{Notes, Pace, RecoveryNote, ms_since_boot};
 use crate::types::{Role, State};
 
 /// How long a state that will change by itself is looked at. Notifications wait behind a monitor.
@@ -21,6 +21,7 @@ impl Agent {
         }
         let patience = self.deadline.at_most(PATIENCE);
         let mut pace = Pace::up_to(Duration::from_millis(100));
+        let mut recovery = None;
         loop {
             let found = self.instance.observe(self.deadline);
             let failure = match answer(&found.state, self.request.meta.probe) {
@@ -35,9 +36,73 @@ impl Agent {
                 Answer::Failed(code, why) if matches!(found.state, State::Silent { .. }) => Failure::new(code, why),
                 Answer::Failed(code, why) => return Err(Failure::new(code, why)),
             };
-            if !pace.step(patience) {
-                return Err(failure);
+            let is_recovering = found.state == State::Starting;
+            if is_recovering {
+                let watch = recovery.get_or_insert_with(|| self.instance.watch_recovery());
+                // A standby need not be waited for: it serves nobody yet.
+                if self.instance.has_standby_signal() && watch.has_worked() {
+                    return self.recovering(watch);
+                }
             }
+            if !pace.step(patience) {
+                return match recovery.as_mut().filter(|_| is_recovering) {
+                    Some(watch) => self.recovering(watch),
+                    None => Err(failure),
+                };
+            }
+        }
+    }
+
+    /// The answer for a server whose recovery takes longer than a look. A recovery is remembered from one monitor to the next.
+    fn recovering(&self, watch: &mut Watch) -> Outcome {
+        let role = if self.instance.has_standby_signal() { Role::Standby } else { Role::Primary };
+        let recovery = Recovery {
+            role,
+            idle: self.idle_recovery(watch),
+            is_suspended: self.instance.recovery_is_suspended(),
+            is_elsewhere: role == Role::Primary && self.has_it_elsewhere(None).is_some(),
+        };
+        match recovering(&recovery) {
+            Answer::Failed(code, why) => Err(Failure::new(code, why)),
+            _ if self.request.meta.probe || !self.in_cluster() => Ok(healthy(role)),
+            _ => Ok(self.tell(&Condition::recovering(role))),
+        }
+    }
+
+    /// How long the recovery has done nothing, as far as the monitors have seen.
+    fn idle_recovery(&self, watch: &mut Watch) -> Duration {
+        let noted = Notes::load(&self.notes_path()).recovery;
+        let now = self.instance.postmaster_identity();
+        match noted.filter(|note| Some(note.postmaster) == now) {
+            Some(note) if !watch.has_worked() => Duration::from_millis(ms_since_boot().saturating_sub(note.worked_ms)),
+            _ => {
+                self.note_recovery();
+                Duration::ZERO
+            }
+        }
+    }
+
+    /// Notes that the server recovers, and was seen to get somewhere.
+    pub(super) fn note_recovery(&self) {
+        let postmaster = self.instance.postmaster_identity();
+        let note = postmaster.map(|postmaster| RecoveryNote { postmaster, worked_ms: ms_since_boot() });
+        if Notes::load(&self.notes_path()).recovery.is_none() {
+            log::warn!(
+                "the server recovers and takes no connections yet; it is left to that as long as it gets somewhere"
+            );
+        }
+        self.change_notes(|notes| notes.recovery = note);
+    }
+
+    /// The server has answered after a recovery that a start did not wait for.
+    fn recovered(&self, role: Role) {
+        if Notes::load(&self.notes_path()).recovery.is_none() {
+            return;
+        }
+        self.change_notes(|notes| notes.recovery = None);
+        log::info!("the recovery is over, the server takes connections");
+        if role == Role::Standby {
+            self.withdraw_left(self.durable().as_ref());
         }
     }
 
@@ -49,6 +114,7 @@ impl Agent {
         if self.begins_deep_monitor() {
             return healthy(role);
         }
+        self.recovered(role);
         if role == Role::Standby {
             self.stand_again();
         }

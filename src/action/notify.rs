@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{Agent, Outcome};
 use crate::instance::Session;
 use crate::ocf::{ExitCode, Moment, Operation};
+use crate::policy::progress::STALLED;
 use crate::sys::{Notes, Pace};
 use crate::types::{NodeName, Role, State};
 
@@ -94,7 +95,10 @@ impl Agent {
         }
         let deadline = self.deadline.at_most(CHECKPOINT);
         let checkpointing = self.instance.connect(self.instance.pid_file().as_ref(), deadline);
-        if let Err(error) = checkpointing.and_then(|session| session.checkpoint(deadline)) {
+        let mut watch = self.instance.watch_checkpointer();
+        let checkpointing =
+            checkpointing.and_then(|session| session.checkpoint_while(|| watch.idle_for() < STALLED, deadline));
+        if let Err(error) = checkpointing {
             log::warn!("no checkpoint before the demotion: {error}; the shutdown may take longer");
         }
         let successor = self.request.notification.promote.iter().find(|node| **node != own);

@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use super::start::Check;
 use super::{Agent, Outcome};
-use crate::instance::{Launched, Session};
+use crate::instance::{Launched, Session, Watch};
 use crate::ocf::{ExitCode, Failure};
-use crate::policy::promote::{Step, next};
-use crate::sys::Pace;
+use crate::policy::progress::STALLED;
+use crate::policy::promote::{Step, gives_up, next};
+use crate::sys::{Pace, PromotionNote};
+use crate::types::NodeName;
 
 /// What is left for the promotion itself when room was waited for.
 const PROMOTION: Duration = Duration::from_secs(5);
@@ -16,6 +18,7 @@ impl Agent {
     pub(super) fn promote(&self) -> Outcome {
         let mut launched: Option<Launched> = None;
         let mut pace = Pace::up_to(Duration::from_millis(25));
+        let (mut watch, mut stand_ins) = (None, None);
         loop {
             let found = self.instance.observe(self.deadline.at_most(Duration::from_secs(2)));
             let waits_for = match (next(&found.state), found.session) {
@@ -23,6 +26,11 @@ impl Agent {
                 (Step::Elect, session) => return self.elect_and_promote(session.as_ref()),
                 (Step::Start(step), _) => self.take_step(step, Check::Nothing, &mut launched)?,
             };
+            let watch = watch.get_or_insert_with(|| self.instance.watch_startup());
+            if watch.idle_for() >= STALLED {
+                let stand_ins = stand_ins.get_or_insert_with(|| self.stand_ins_by_votes());
+                self.yield_if_stuck(watch, stand_ins, &waits_for)?;
+            }
             if !pace.step(self.deadline) {
                 return Err(self.out_of_time(&waits_for));
             }
@@ -31,17 +39,42 @@ impl Agent {
 
     fn elect_and_promote(&self, session: Option<&Session>) -> Outcome {
         self.await_room()?;
-        if self.in_cluster() {
-            self.confirm_election(session)?;
-        } else {
-            log::warn!("promoting without an election: Pacemaker does not run this resource as a promotable clone");
-        }
+        let stand_ins = match self.in_cluster() {
+            true => self.confirm_election(session)?,
+            false => {
+                log::warn!("promoting without an election: Pacemaker does not run this resource as a promotable clone");
+                Vec::new()
+            }
+        };
+        // Noted before the order: whatever becomes of this action, a demotion has to know of it.
+        self.note_promotion(false);
         // A promotion that an earlier, interrupted action began may end in this very moment: then pg_ctl
         // refuses, and only the server's own answer counts.
         let ordered = self.instance.promote(self.deadline);
-        self.await_primary(session, ordered)?;
+        self.await_primary(session, ordered, &stand_ins)?;
+        self.change_notes(|notes| notes.promotion = None);
         log::info!("promoted, the server takes writes");
         Ok(ExitCode::Success)
+    }
+
+    fn note_promotion(&self, hangs: bool) {
+        let postmaster = self.instance.postmaster_identity();
+        self.change_notes(|notes| notes.promotion = postmaster.map(|postmaster| PromotionNote { postmaster, hangs }));
+    }
+
+    /// A candidate that does not get there is no better than one that is lost, where another one has as much.
+    fn yield_if_stuck(&self, watch: &mut Watch, stand_ins: &[NodeName], waits_for: &str) -> Result<(), Failure> {
+        let idle = watch.idle_for();
+        let Some(other) = gives_up(idle, stand_ins) else { return Ok(()) };
+        self.note_promotion(true);
+        if let Err(failure) = self.yield_to(other) {
+            log::warn!("the promotion scores do not say that {other} is to be promoted: {failure}");
+        }
+        let (s, who) = (idle.as_secs(), self.instance.startup_in_words());
+        Err(Failure::generic(format!(
+            "{waits_for}; its startup process ({who}) has done nothing for {s} s, and {other} has as much WAL: {other} is to be \
+             promoted; see the server's log on this node, and its disk"
+        )))
     }
 
     /// A server that finds no room for its new timeline ends. After a few of such attempts Pacemaker would give up this node,
@@ -63,17 +96,23 @@ impl Agent {
     }
 
     /// Looks until the server is out of recovery. An open connection outlives the promotion.
-    fn await_primary(&self, session: Option<&Session>, ordered: Result<(), Failure>) -> Result<(), Failure> {
+    fn await_primary(
+        &self,
+        session: Option<&Session>,
+        ordered: Result<(), Failure>,
+        stand_ins: &[NodeName],
+    ) -> Result<(), Failure> {
+        const WAITS_FOR: &str = "the server is told to promote and is still in recovery";
         let mut pace = Pace::up_to(Duration::from_millis(15));
+        let mut watch = self.instance.watch_startup();
         loop {
             match self.is_promoted(session)? {
                 true => return Ok(()),
                 false => ordered.clone()?,
             }
+            self.yield_if_stuck(&mut watch, stand_ins, WAITS_FOR)?;
             if !pace.step(self.deadline) {
-                return Err(
-                    self.out_of_time("the server is told to promote and is still in recovery, probably replaying")
-                );
+                return Err(self.out_of_time(&format!("{WAITS_FOR}, probably replaying")));
             }
         }
     }

@@ -183,12 +183,7 @@ impl Agent {
             keep: self.request.parameters.keep_aside()?,
             kept: None,
             outside: Default::default(),
-            kept_before: None,
-            was_empty: *trouble == Trouble::Empty,
-            nursery: String::new(),
-            whole: false,
             filled: String::new(),
-            system: String::new(),
             percent: None,
             failures: 0,
             last_failure: None,
@@ -202,7 +197,6 @@ impl Agent {
             phase,
             primary: primary.primary.to_string(),
             timeline: primary.history.last().timeline.0,
-            system: primary.system.to_string(),
             host: self.host_to_follow(&primary.primary)?,
             ..marker
         })
@@ -365,7 +359,7 @@ impl Agent {
                 Ok(Some(Condition::standby(state_of(&trouble), Some(refused.to_string()))))
             }
             Ok(marker) => {
-                let ended = self.instance.end(budget(self.deadline.remaining() / 2));
+                let ended = self.instance.end(budget(self.deadline.remaining() / 2), &|| false);
                 ended.map_err(|e| Failure::generic(e.to_string()))?;
                 self.start_worker(&marker)?;
                 Ok(Some(condition_of(&marker)))

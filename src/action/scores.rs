@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::Agent;
+use super::elsewhere::names_of_close;
 use crate::cluster::ClusterError;
 use crate::instance::{Receiver, Sending, Session};
 use crate::ocf::Failure;
@@ -45,6 +46,8 @@ impl Agent {
         let since = |node: &NodeName| before.missing.get(node.as_str()).copied().unwrap_or_else(ms_since_boot);
         notes.missing = plan.missing.iter().map(|node| (node.to_string(), since(node))).collect();
         notes.scores = notes.scores.filter(|_| plan.changes.is_empty());
+        notes.close = names_of_close(&sending);
+        notes.promotion = None;
         notes.save(&path, &before);
         let written = self.write_scores(plan, deadline);
         self.publish_timeline(sending.timeline, deadline);

@@ -6,12 +6,12 @@ use super::rejoin::WayIn;
 use super::{Agent, Outcome};
 use crate::instance::Launched;
 use crate::ocf::{ExitCode, Failure};
-use crate::policy::start::{self, Step};
+use crate::policy::start::{self, Step, goes_on_by_itself};
 use crate::sys::{Deadline, Pace};
 use crate::types::{NodeName, Score, State};
 
 /// How long one look at a live server may take before the agent looks again.
-const ONE_LOOK: Duration = Duration::from_secs(2);
+pub(super) const ONE_LOOK: Duration = Duration::from_secs(2);
 
 /// Whether the configuration is checked before the server is started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +45,8 @@ impl Agent {
             let durable = durable.join().unwrap_or_default();
             let last_primary = durable.as_ref().and_then(|durable| durable.record.as_ref());
             self.stop_for(last_primary.and_then(|last| self.complaint_of_foreign(last)).as_slice())?;
-            if self.instance.is_running() {
+            // One that still recovers cannot tell its position.
+            if self.instance.is_running() && self.state() != State::Starting {
                 self.withdraw_left(durable.as_ref());
             }
             self.follow_after_start();
@@ -59,7 +60,8 @@ impl Agent {
         let mut launched = None;
         let mut pace = Pace::up_to(Duration::from_millis(25));
         let begin = Instant::now();
-        let patience = self.patience();
+        let (patience, time) = (self.patience(), self.deadline.remaining());
+        let mut recovery = None;
         let mut hot_standby_asked = check == Check::Nothing;
         loop {
             let found = self.instance.observe(self.deadline.at_most(ONE_LOOK));
@@ -90,6 +92,16 @@ impl Agent {
                     "the recovery after the rejoin goes on in the background; the instance joins when it is done"
                 );
                 return Ok(());
+            }
+            if found.state == State::Starting {
+                let (since, watch) = recovery.get_or_insert_with(|| (Instant::now(), self.instance.watch_recovery()));
+                if watch.has_worked() && goes_on_by_itself(since.elapsed(), time, watch.idle_for()) {
+                    self.note_recovery();
+                    log::info!(
+                        "the recovery goes on in the background, monitor tells; the instance joins when it is done"
+                    );
+                    return Ok(());
+                }
             }
             if !pace.step(self.deadline) {
                 return Err(self.out_of_time(&waits_for));

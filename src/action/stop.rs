@@ -12,7 +12,8 @@ impl Agent {
         let restarts = self.begin_stop();
         let ended = match self.instance.is_running() {
             true => {
-                let ending = self.instance.end(budget(self.deadline.remaining()));
+                let ending =
+                    self.instance.end(budget(self.deadline.remaining()), &|| self.has_it_elsewhere(None).is_some());
                 ending.map_err(|e| Failure::generic(e.to_string()))?.into()
             }
             false => Ended::Before,

@@ -71,7 +71,7 @@ impl Agent {
     pub(super) fn stop_for(&self, complaints: &[Failure]) -> Result<(), Failure> {
         if !complaints.is_empty() {
             log::warn!("stopping the server that was just started: it could not do its part");
-            let ended = self.instance.end(budget(self.deadline.remaining()));
+            let ended = self.instance.end(budget(self.deadline.remaining()), &|| false);
             ended.map_err(|e| Failure::generic(e.to_string()))?;
         }
         all_in_one(complaints)

@@ -11,6 +11,7 @@ mod pidfile;
 mod planted;
 mod position;
 mod processes;
+mod progress;
 mod reach;
 pub mod rejoin;
 mod replication;
@@ -36,6 +37,7 @@ pub use following::Following;
 pub use launch::{LaunchError, Launched};
 pub use observe::Observation;
 pub use pidfile::{PidFile, PostmasterStatus};
+pub use progress::Watch;
 pub use session::{Session, SqlError};
 pub use settings::SettingsError;
 pub use shutdown::{EndError, Ending};
@@ -116,7 +118,7 @@ impl Instance {
     pub fn has_empty_directory(&self) -> bool {
         let data = self.data_directory();
         match std::fs::read_dir(data) {
-            Ok(_) => !rejoin::nursery::is_in_use(data),
+            Ok(mut entries) => entries.next().is_none(),
             Err(_) => !data.exists() && data.parent().is_some_and(Path::is_dir),
         }
     }

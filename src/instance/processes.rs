@@ -82,7 +82,13 @@ pub(super) fn postmaster_among(pids: &[i32]) -> Option<i32> {
     pids.iter().find(|pid| !is_child(pid)).copied()
 }
 
-fn is_alive(process: &Path) -> bool {
+/// How the process shows itself: a server's children have rewritten that.
+pub(super) fn title(pid: i32) -> String {
+    let bytes = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    String::from_utf8_lossy(&bytes).replace('\0', " ").trim().to_owned()
+}
+
+pub(super) fn is_alive(process: &Path) -> bool {
     state(process).is_some_and(|state| !matches!(state, 'Z' | 'X' | 'x'))
 }
 

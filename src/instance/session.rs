@@ -141,6 +141,19 @@ impl Session {
         self.query("checkpoint", deadline).map(drop)
     }
 
+    /// Asks for a checkpoint and waits for it as long as that is worth it.
+    ///
+    /// # Errors
+    /// As [`Session::checkpoint`], and when it is worth it no longer.
+    pub fn checkpoint_while(&self, mut is_worth_it: impl FnMut() -> bool, deadline: Deadline) -> Result<(), SqlError> {
+        const STEP: Duration = Duration::from_millis(500);
+        let mut answer = self.query("checkpoint", deadline.at_most(STEP));
+        while matches!(answer, Err(SqlError::Timeout(..))) && !deadline.has_passed() && is_worth_it() {
+            answer = self.receive(deadline.at_most(STEP));
+        }
+        answer.map(drop)
+    }
+
     /// Whether the server is in recovery.
     ///
     /// # Errors

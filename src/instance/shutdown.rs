@@ -1,12 +1,13 @@
 //! Ending the server, by the mildest way that the time allows.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
 use super::Instance;
 use super::processes::{Processes, is_gone, is_suspended};
-use crate::policy::stop::Budget;
+use crate::policy::progress::STALLED;
+use crate::policy::stop::{Budget, Stall, after_giving_up, gives_up};
 use crate::sys::{Deadline, Pace};
 
 /// How the server ended.
@@ -18,34 +19,106 @@ pub enum Ending {
     Forced,
 }
 
+/// What became of a fast shutdown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fast {
+    Ended,
+    /// It got nowhere, and nothing depends on it.
+    GivenUp,
+    NotInTime,
+}
+
 /// The processes do not end.
 #[derive(Debug, thiserror::Error)]
 #[error("server processes {0:?} of {1} do not end, not even by SIGKILL; they probably wait for the disk")]
 pub struct EndError(Vec<i32>, String);
 
 impl Instance {
-    /// Stops the server within the budget: fast, then immediate, then SIGKILL. Needs no SQL.
+    /// Stops the server within the budget: fast, then immediate, then SIGKILL. Needs no SQL. A fast shutdown that gets nowhere
+    /// is given up early where nothing depends on it; whether another node has what this one has is asked only then.
     ///
     /// # Errors
     /// When a process survives SIGKILL, which means that it hangs in the kernel.
-    pub fn end(&self, budget: Budget) -> Result<Ending, EndError> {
-        let (fast, immediate, kill) =
-            (Deadline::after(budget.fast), Deadline::after(budget.immediate), Deadline::after(budget.kill));
-        let processes = Processes::of(self.data_directory());
+    pub fn end(&self, budget: Budget, is_elsewhere: &dyn Fn() -> bool) -> Result<Ending, EndError> {
+        let begin = Instant::now();
         if self.postmaster().is_some_and(is_suspended) {
-            return self.kill_all(kill).map(|()| Ending::Forced);
+            return self.kill_all(Deadline::after(budget.kill)).map(|()| Ending::Forced);
         }
-        if self.signal_postmaster(Signal::SIGINT) && self.await_end(&processes, fast) {
-            return Ok(Ending::Fast);
-        }
+        let fast = self.end_fast(budget, is_elsewhere);
+        let budget = match fast {
+            Fast::Ended => return Ok(Ending::Fast),
+            Fast::GivenUp => after_giving_up(budget, begin.elapsed()),
+            Fast::NotInTime => budget,
+        };
+        self.force(begin, budget)?;
+        Ok(self.how_it_ended())
+    }
+
+    /// Stops a server that is known to hang: at once by force.
+    ///
+    /// # Errors
+    /// As [`Instance::end`].
+    pub fn end_by_force(&self, budget: Budget) -> Result<Ending, EndError> {
+        self.force(Instant::now(), after_giving_up(budget, Duration::ZERO)).map(|()| Ending::Forced)
+    }
+
+    /// The immediate shutdown, then SIGKILL.
+    fn force(&self, begin: Instant, budget: Budget) -> Result<(), EndError> {
+        let until = |end: Duration| Deadline::after(end.saturating_sub(begin.elapsed()));
         if self.signal_postmaster(Signal::SIGQUIT) {
-            log::warn!(
-                "the fast shutdown has not ended in {} ms; going on with an immediate one",
-                budget.fast.as_millis()
-            );
-            self.await_postmaster(immediate);
+            log::warn!("going on with an immediate shutdown after {} ms", begin.elapsed().as_millis());
+            self.await_postmaster(until(budget.immediate));
         }
-        self.kill_all(kill).map(|()| Ending::Forced)
+        self.kill_all(until(budget.kill))
+    }
+
+    /// A shutdown that was cut short after its checkpoint was on disk is a clean one: what was left were senders and the
+    /// archiver.
+    fn how_it_ended(&self) -> Ending {
+        let control = self.control_data(Deadline::after(Duration::from_secs(1)));
+        if control.is_ok_and(|control| control.was_stopped_cleanly()) { Ending::Fast } else { Ending::Forced }
+    }
+
+    fn end_fast(&self, budget: Budget, is_elsewhere: &dyn Fn() -> bool) -> Fast {
+        let processes = Processes::of(self.data_directory());
+        let (deadline, mut watch) = (Deadline::after(budget.fast), self.watch_shutdown());
+        if !self.signal_postmaster(Signal::SIGINT) {
+            return Fast::NotInTime;
+        }
+        let mut pace = Pace::up_to(Duration::from_millis(20));
+        while self.postmaster().is_some() {
+            let idle = watch.idle_for();
+            if idle >= STALLED {
+                if self.gives_up(idle, is_elsewhere) {
+                    return Fast::GivenUp;
+                }
+                watch.restart();
+            }
+            if !pace.step(deadline) {
+                return Fast::NotInTime;
+            }
+        }
+        if await_end(&processes, deadline) { Fast::Ended } else { Fast::NotInTime }
+    }
+
+    /// Asked only when nothing has been done for a while, because the answers cost programs.
+    fn gives_up(&self, idle: Duration, is_elsewhere: &dyn Fn() -> bool) -> bool {
+        let is_standby = self.has_standby_signal();
+        let control = self.control_data(Deadline::after(Duration::from_secs(1)));
+        let checkpoint_is_written = control.is_ok_and(|control| control.was_stopped_cleanly());
+        let is_elsewhere = !is_standby && !checkpoint_is_written && is_elsewhere();
+        let gives_up = gives_up(&Stall { idle, is_standby, checkpoint_is_written, is_elsewhere });
+        let (ms, who) = (idle.as_millis(), self.workers_in_words());
+        let why = match (is_standby, checkpoint_is_written, is_elsewhere) {
+            (true, ..) => "it is a standby, nothing is lost",
+            (_, true, _) => {
+                "its checkpoint is on disk; what was not archived yet is archived when this node is the primary again"
+            }
+            (_, _, true) => "another node has what this one has",
+            _ => "it has its time, since no other node is known to have what this one has",
+        };
+        log::warn!("the fast shutdown has done nothing for {ms} ms and waits for {who}: {why}");
+        gives_up
     }
 
     /// Ends server processes that have no postmaster. Where there is one, nothing is ended.
@@ -90,22 +163,6 @@ impl Instance {
         postmaster.is_some()
     }
 
-    /// Waits until no server process is left. After the postmaster's end the logging collector and WAL
-    /// senders may need a moment. False also when the postmaster died and left others.
-    fn await_end(&self, processes: &Processes, deadline: Deadline) -> bool {
-        if !self.await_postmaster(deadline) {
-            return false;
-        }
-        let mut pace = Pace::up_to(Duration::from_millis(10));
-        let moment = deadline.at_most(Duration::from_secs(2));
-        while !processes.all().is_empty() {
-            if !pace.step(moment) {
-                return false;
-            }
-        }
-        true
-    }
-
     fn await_postmaster(&self, deadline: Deadline) -> bool {
         let mut pace = Pace::up_to(Duration::from_millis(20));
         while self.postmaster().is_some() {
@@ -115,4 +172,17 @@ impl Instance {
         }
         true
     }
+}
+
+/// Waits until no server process is left. After the postmaster's end the logging collector and WAL senders may need a
+/// moment. False when the postmaster died and left others.
+fn await_end(processes: &Processes, deadline: Deadline) -> bool {
+    let mut pace = Pace::up_to(Duration::from_millis(10));
+    let moment = deadline.at_most(Duration::from_secs(2));
+    while !processes.all().is_empty() {
+        if !pace.step(moment) {
+            return false;
+        }
+    }
+    true
 }

@@ -48,6 +48,19 @@ impl Instance {
         fs::symlink_metadata(self.data_directory().join(RECOVERY_SIGNAL)).is_ok()
     }
 
+    /// Whether the server is, or was, started as a standby: a promotion removes the file when it ends.
+    #[must_use]
+    pub fn has_standby_signal(&self) -> bool {
+        self.data_directory().join("standby.signal").exists()
+    }
+
+    /// Whether the server was told to promote, and its startup process has not taken that up yet: it removes the file then
+    /// (`CheckForStandbyTrigger` in xlogrecovery.c), as a postmaster does at its start.
+    #[must_use]
+    pub fn has_promote_signal(&self) -> bool {
+        self.data_directory().join("promote").exists()
+    }
+
     /// Makes `standby.signal` and sees to it that it is on disk.
     ///
     /// # Errors

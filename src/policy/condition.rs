@@ -6,7 +6,7 @@
 //! | standby, replay paused | `paused` | yes |
 //! | standby, does not stream | `not streaming`, or what keeps it from following | yes |
 //! | is being rewound or cloned | `rewinding`, `cloning 35 %` | yes |
-//! | recovers after that | `recovering` | yes |
+//! | recovers and takes no connections yet, after that, after a crash or at a start | `recovering` | yes |
 //! | primary, every other node's standby streams | `primary` | no |
 //! | primary, fewer do | `primary, 1 of 2 standbys` | yes |
 //! | primary, none does | `alone` | yes |
@@ -44,6 +44,13 @@ impl Condition {
     #[must_use]
     pub fn standby(words: impl Into<String>, degraded: Option<String>) -> Self {
         Condition { role: Role::Standby, words: words.into(), degraded }
+    }
+
+    /// An instance that recovers and takes no connections yet.
+    #[must_use]
+    pub fn recovering(role: Role) -> Self {
+        let reason = "it recovers and takes no connections yet; PostgreSQL's log says how far it is";
+        Condition { role, words: "recovering".to_owned(), degraded: Some(reason.to_owned()) }
     }
 
     /// A primary with that many streaming standbys, of those that the other nodes in the cluster could have.

@@ -7,9 +7,20 @@
 //! | refuses the agent (too many clients, ...) | 0 or 8 by its files, with a warning: it is alive |
 //! | stopped or crashed | 7 |
 //! | dead postmaster, server processes left | 1, as a primary 9: never 7, they may still write |
-//! | starting, stopping | look again for a little while, then 1 |
+//! | starting, stopping | look again for a little while, then 1, or as below |
 //! | alive and silent | 1, as a primary 9 |
 //! | missing | 7 to a probe, else 5 |
+//!
+//! A server that is still starting or recovering after that while, however long it takes:
+//!
+//! | it recovers | answer |
+//! |---|---|
+//! | as a standby, gets somewhere or did within [`STANDSTILL`] | 0, it is on its way |
+//! | as a primary, after the crash of a process, and another node has what it has | 9: that one is promoted sooner |
+//! | as a primary, nobody else is known to have that, gets somewhere or did within [`STANDSTILL`] | 8: a failure would begin the same recovery again |
+//! | got nowhere for longer, or its startup process is suspended | 1, as a primary 9: a new start may help |
+
+use std::time::Duration;
 
 use crate::ocf::ExitCode;
 use crate::types::{Role, State};
@@ -53,6 +64,39 @@ pub fn answer(state: &State, probe: bool) -> Answer {
     }
 }
 
+/// How long a recovery may do nothing: a command that fetches a file from an archive may take long.
+pub const STANDSTILL: Duration = Duration::from_secs(60);
+
+/// What is known of a recovery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Recovery {
+    /// What the instance is when it is over.
+    pub role: Role,
+    /// For how long nothing was done.
+    pub idle: Duration,
+    /// Whether its startup process is suspended.
+    pub is_suspended: bool,
+    /// Whether another node has what this primary has.
+    pub is_elsewhere: bool,
+}
+
+/// The answer for a server that has been recovering for longer than a moment.
+#[must_use]
+pub fn recovering(recovery: &Recovery) -> Answer {
+    let failure =
+        |why: &str| Answer::Failed(failed(recovery.role), format!("the server is starting or recovering: {why}"));
+    match recovery {
+        Recovery { is_suspended: true, .. } => failure("its startup process is suspended by a signal or a debugger"),
+        Recovery { idle, .. } if *idle >= STANDSTILL => failure("and has done nothing for a minute"),
+        Recovery { role: Role::Primary, is_elsewhere: true, .. } => {
+            failure("another node has what it has, and takes over")
+        }
+        Recovery { role, .. } => {
+            Answer::RunningWithWarning(*role, "it recovers and takes no connections yet".to_owned())
+        }
+    }
+}
+
 fn failed(was: Role) -> ExitCode {
     match was {
         Role::Primary => ExitCode::FailedPromoted,
@@ -74,6 +118,30 @@ mod tests {
             Answer::LookAgain(_) => None,
             Answer::Failed(code, _) => Some(code),
         }
+    }
+
+    #[test]
+    fn a_recovery_is_a_failure_only_where_something_better_can_be_done() {
+        let s = Duration::from_secs;
+        let code = |role, idle, is_suspended, is_elsewhere| match recovering(&Recovery {
+            role,
+            idle,
+            is_suspended,
+            is_elsewhere,
+        }) {
+            Answer::RunningWithWarning(role, _) => Ok(role),
+            Answer::Failed(code, _) => Err(code),
+            other => panic!("{other:?}"),
+        };
+        for is_elsewhere in [false, true] {
+            assert_eq!(code(Role::Standby, s(59), false, is_elsewhere), Ok(Role::Standby));
+            assert_eq!(code(Role::Standby, s(60), false, is_elsewhere), Err(ExitCode::Generic));
+            assert_eq!(code(Role::Standby, s(0), true, is_elsewhere), Err(ExitCode::Generic));
+            assert_eq!(code(Role::Primary, s(60), false, is_elsewhere), Err(ExitCode::FailedPromoted));
+            assert_eq!(code(Role::Primary, s(0), true, is_elsewhere), Err(ExitCode::FailedPromoted));
+        }
+        assert_eq!(code(Role::Primary, s(59), false, false), Ok(Role::Primary));
+        assert_eq!(code(Role::Primary, s(0), false, true), Err(ExitCode::FailedPromoted));
     }
 
     #[test]

@@ -8,9 +8,20 @@
 //! | dead postmaster, server processes left | end them, then start |
 //! | starting, stopping, silent | wait; the caller's deadline ends that |
 //! | missing | refuse, not on this node |
+//!
+//! While it recovers, or has been told to promote and has not done it:
+//!
+//! | the startup process | step |
+//! |---|---|
+//! | works | wait |
+//! | gets nowhere (see [`super::progress`]), and nobody else voted for as much WAL | wait; the caller's deadline ends that |
+//! | gets nowhere, and another node has as much and may be promoted | give up in favour of that one |
 
+use std::time::Duration;
+
+use super::progress::STALLED;
 use super::start;
-use crate::types::{Role, State};
+use crate::types::{NodeName, Position, Role, State, Vote};
 
 /// The next step of `promote`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,9 +44,51 @@ pub fn next(state: &State) -> Step {
     }
 }
 
+/// The nodes that may take the candidate's place: by their votes they have what it has, and nothing speaks against them.
+#[must_use]
+pub fn stand_ins(own: Position, votes: &[(NodeName, Vote)]) -> Vec<NodeName> {
+    let may = |vote: &Vote| vote.reach().is_some_and(|reach| reach.position >= own && reach.unfit.is_none());
+    votes.iter().filter(|(_, vote)| may(vote)).map(|(node, _)| node.clone()).collect()
+}
+
+/// In whose favour a candidate gives up whose startup process has done nothing for so long.
+#[must_use]
+pub fn gives_up(idle: Duration, stand_ins: &[NodeName]) -> Option<&NodeName> {
+    stand_ins.iter().min().filter(|_| idle >= STALLED)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::{Lsn, Reach, Timeline};
+
+    fn at(end: u64) -> Position {
+        Position { timeline: Timeline(1), end: Lsn(end) }
+    }
+
+    #[test]
+    fn who_has_as_much_and_may_be_promoted_stands_in() {
+        let node = |name: &str| name.parse::<NodeName>().unwrap();
+        let unfit = Reach { unfit: Some("a rule".to_owned()), ..Reach::from(at(200)) };
+        let votes = [
+            (node("behind"), Vote::At(at(99).into())),
+            (node("unfit"), Vote::At(unfit)),
+            (node("unknown"), Vote::Unknown { why: String::new(), at_least: Some(at(300)) }),
+            (node("silent"), Vote::Silent),
+            (node("void"), Vote::Void),
+            (node("same"), Vote::At(at(100).into())),
+            (node("more"), Vote::At(at(101).into())),
+        ];
+        assert_eq!(stand_ins(at(100), &votes), [node("same"), node("more")]);
+    }
+
+    #[test]
+    fn a_candidate_gives_up_only_when_it_gets_nowhere_and_another_one_can() {
+        let (short, nodes) = (STALLED - Duration::from_millis(1), ["b", "a"].map(|name| name.parse().unwrap()));
+        assert_eq!(gives_up(STALLED, &nodes), Some(&nodes[1]));
+        assert_eq!(gives_up(short, &nodes), None);
+        assert_eq!(gives_up(Duration::from_secs(3600), &[]), None);
+    }
 
     #[test]
     fn every_state_has_its_step() {

@@ -8,6 +8,17 @@
 //! | standby | done |
 //! | primary | refuse: only `demote` makes a standby of it |
 //! | missing | refuse, not on this node |
+//!
+//! Nobody else is promoted while a start is under way, and no failure elsewhere is acted upon (Pacemaker orders promotions
+//! behind all starts, and plans anew only when its actions in flight have ended). So a recovery is not waited for to its end:
+//!
+//! | it recovers | step |
+//! |---|---|
+//! | for less than [`RECOVERY`] | wait |
+//! | for longer, and gets somewhere (see [`super::progress`]) | done: it is a standby on its way, monitor tells |
+//! | for longer, and gets nowhere | wait; the caller's deadline ends that |
+
+use std::time::Duration;
 
 use crate::types::{Role, State};
 
@@ -43,9 +54,37 @@ pub fn next(state: &State) -> Step {
     }
 }
 
+/// How long a recovery is waited for. What an ordinary start has to replay takes less.
+pub const RECOVERY: Duration = Duration::from_secs(5);
+
+/// A recovery that has done nothing for so long is not left to itself yet.
+const AT_WORK: Duration = Duration::from_secs(2);
+
+/// Whether a server that recovers, and has done nothing for `idle`, is left to itself after `waited`, of the `time` that the
+/// action had for it.
+#[must_use]
+pub fn goes_on_by_itself(waited: Duration, time: Duration, idle: Duration) -> bool {
+    waited >= RECOVERY.min(time / 2) && idle < AT_WORK
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_recovery_that_gets_somewhere_is_left_to_itself() {
+        let s = Duration::from_secs;
+        for (waited, time, idle, on_its_way) in [
+            (s(5), s(60), s(0), true),
+            (s(5), s(60), s(2), false),
+            (s(4), s(60), s(0), false),
+            (s(50), s(60), s(50), false),
+            (s(51), s(60), s(1), true),
+            (s(1), s(2), s(0), true),
+        ] {
+            assert_eq!(goes_on_by_itself(waited, time, idle), on_its_way, "{waited:?} {time:?} {idle:?}");
+        }
+    }
 
     #[test]
     fn every_state_has_its_step() {

@@ -14,7 +14,7 @@ pub use deadline::{Deadline, Pace, ms_since_boot, since_boot};
 pub use detached::detach;
 pub use identity::{IdentityError, Owner};
 pub use journal::{flush_log, start_log};
-pub use notes::{Notes, ScoreMemory, SlotNotes};
+pub use notes::{Notes, PromotionNote, RecoveryNote, ScoreMemory, SlotNotes};
 pub use process_handle::ProcessHandle;
 pub use program::{Output, Program, ProgramError, Running};
 pub use utc::utc_now;

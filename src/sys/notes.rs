@@ -38,6 +38,12 @@ pub struct Notes {
     pub stop_planned: Option<bool>,
     /// Whether the transition in which this instance is stopped starts it again, as the notification before the stop told.
     pub start_planned: Option<bool>,
+    /// The standbys that had what this primary has, as its last monitor saw them.
+    pub close: Vec<String>,
+    /// The server that was told to promote, until it has done it.
+    pub promotion: Option<PromotionNote>,
+    /// What the monitor has seen of a recovery that goes on.
+    pub recovery: Option<RecoveryNote>,
     /// The timeline that this node has published as a primary.
     pub published_timeline: Option<u32>,
     /// The oldest WAL of this primary, as it was published for a standby that may need it.
@@ -72,6 +78,26 @@ pub struct Notes {
     pub degraded_unlisted_ms: Option<u64>,
     /// About the replication slots.
     pub slots: SlotNotes,
+}
+
+/// A promotion that was ordered. The server may be promoted at any moment, whatever became of the action that ordered it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PromotionNote {
+    /// The postmaster's process id, and when it began by the kernel's count: an order goes with its server.
+    pub postmaster: (i32, u64),
+    /// The server got nowhere with it.
+    pub hangs: bool,
+}
+
+/// A recovery that outlasted an action.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RecoveryNote {
+    /// As in [`PromotionNote`].
+    pub postmaster: (i32, u64),
+    /// When it was last seen to get somewhere, in milliseconds since boot.
+    pub worked_ms: u64,
 }
 
 /// Promotion scores as they were read from the cluster, so that not every monitor has to start a program for them.

@@ -39,7 +39,12 @@ impl<'a> Promotion<'a> {
 
     /// Pacemaker 2.1.5 gives the lists to every action of the transition.
     pub(crate) fn promote(&self) -> Answer {
-        self.told(self.of.call("promote")).run()
+        self.begin().finish()
+    }
+
+    /// The promotion, under way.
+    pub(crate) fn begin(&self) -> Flight {
+        self.told(self.of.call("promote")).spawn()
     }
 
     /// A list that is empty is one blank. Both generations of names are given.

@@ -1,0 +1,211 @@
+//! Watching whether server processes get anywhere, by what `/proc` counts of their work.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use super::Instance;
+use super::processes::{Processes, is_alive, is_suspended, postmaster_among, title};
+use crate::policy::progress::{Work, Works, has_worked};
+
+/// Between one look and the next.
+const STEP: Duration = Duration::from_millis(200);
+
+/// Who is watched.
+#[derive(Debug)]
+enum Whom {
+    /// These, as long as they live.
+    These(Vec<i32>),
+    /// The processes of this data directory that have one of these titles, whichever they are at the moment.
+    Titled(PathBuf, &'static [&'static str]),
+}
+
+/// A watch over server processes and the programs that they run.
+#[derive(Debug)]
+pub struct Watch {
+    whom: Whom,
+    mark: Works,
+    begun: Instant,
+    worked: Instant,
+    looked: Instant,
+}
+
+impl Watch {
+    fn over(whom: Whom) -> Self {
+        let (mark, now) = (whom.works(), Instant::now());
+        Watch { whom, mark, begun: now, worked: now, looked: now }
+    }
+
+    /// How long nothing was done.
+    pub fn idle_for(&mut self) -> Duration {
+        if self.looked.elapsed() >= STEP {
+            self.looked = Instant::now();
+            let now = self.whom.works();
+            if has_worked(&self.mark, &now) {
+                (self.mark, self.worked) = (now, self.looked);
+            }
+        }
+        self.worked.elapsed()
+    }
+
+    /// Whether anything was done since the watch began.
+    pub fn has_worked(&mut self) -> bool {
+        self.idle_for();
+        self.worked > self.begun
+    }
+
+    /// Begins anew, as if something had been done just now.
+    pub fn restart(&mut self) {
+        self.worked = Instant::now();
+    }
+}
+
+impl Whom {
+    fn works(&self) -> Works {
+        let pids = match self {
+            Whom::These(pids) => pids.clone(),
+            Whom::Titled(data, titles) => titled(data, titles),
+        };
+        let all = pids.iter().flat_map(|pid| family(*pid)).collect::<BTreeSet<_>>();
+        all.into_iter().filter_map(|pid| Some((pid, work(pid)?))).collect()
+    }
+}
+
+impl Instance {
+    /// Watches the startup process, which replays and ends a recovery. What the checkpointer does beside it is no help to
+    /// a promotion.
+    #[must_use]
+    pub fn watch_startup(&self) -> Watch {
+        Watch::over(Whom::Titled(self.data_directory().to_owned(), &["startup"]))
+    }
+
+    /// Watches a recovery that nothing can be asked of: its last checkpoint counts, too.
+    #[must_use]
+    pub fn watch_recovery(&self) -> Watch {
+        Watch::over(Whom::Titled(self.data_directory().to_owned(), &["startup", "checkpointer"]))
+    }
+
+    /// Watches a checkpoint.
+    #[must_use]
+    pub fn watch_checkpointer(&self) -> Watch {
+        Watch::over(Whom::Titled(self.data_directory().to_owned(), &["checkpointer"]))
+    }
+
+    /// Whether somebody has stopped the startup process by a signal or with a debugger.
+    #[must_use]
+    pub fn recovery_is_suspended(&self) -> bool {
+        titled(self.data_directory(), &["startup"]).into_iter().any(is_suspended)
+    }
+
+    /// Watches all that a shutdown waits for: the processes of now but the postmaster, which waits, and the logging
+    /// collector, which writes what clients are told meanwhile.
+    #[must_use]
+    pub fn watch_shutdown(&self) -> Watch {
+        Watch::over(Whom::These(self.workers()))
+    }
+
+    /// The titles of the processes that a shutdown waits for.
+    #[must_use]
+    pub fn workers_in_words(&self) -> String {
+        let titles = self.workers().into_iter().map(|pid| format!("{pid} ({})", title(pid)));
+        titles.collect::<Vec<_>>().join(", ")
+    }
+
+    /// The process that replays, as it shows itself.
+    #[must_use]
+    pub fn startup_in_words(&self) -> String {
+        let pid = titled(self.data_directory(), &["startup"]).first().copied();
+        pid.map_or("not seen".to_owned(), |pid| {
+            let suspended = if is_suspended(pid) { ", suspended by a signal or a debugger" } else { "" };
+            format!("{pid}, '{}'{suspended}", title(pid))
+        })
+    }
+
+    fn workers(&self) -> Vec<i32> {
+        let all = Processes::of(self.data_directory()).all();
+        let postmaster = self.postmaster().or_else(|| postmaster_among(&all));
+        all.into_iter().filter(|pid| Some(*pid) != postmaster && !is_titled(*pid, "logger")).collect()
+    }
+
+    /// When the live postmaster began, by the kernel's count, with its id: no other process has both.
+    #[must_use]
+    pub fn postmaster_identity(&self) -> Option<(i32, u64)> {
+        let pid = self.postmaster()?;
+        Some((pid, stat(pid)?.get(19)?.parse().ok()?))
+    }
+}
+
+fn titled(data: &Path, titles: &[&str]) -> Vec<i32> {
+    let is_meant = |pid: &i32| titles.iter().any(|title| is_titled(*pid, title));
+    Processes::of(data).all().into_iter().filter(is_meant).collect()
+}
+
+/// `postgres: startup recovering 00..`, with `cluster_name` `postgres: NAME: startup ..` (ps_status.c).
+fn is_titled(pid: i32, name: &str) -> bool {
+    let title = title(pid);
+    let Some(rest) = title.strip_prefix("postgres: ") else { return false };
+    let begins = |rest: &str| rest.split_whitespace().next() == Some(name);
+    begins(rest) || rest.split_once(": ").is_some_and(|(_, rest)| begins(rest))
+}
+
+/// The process and those that it has begun, `restore_command` and `archive_command` among them. What they do is of no use to
+/// one that is suspended.
+fn family(pid: i32) -> Vec<i32> {
+    if is_suspended(pid) {
+        return vec![pid];
+    }
+    let text = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    let children = text.split_whitespace().filter_map(|pid| pid.parse().ok()).flat_map(family);
+    std::iter::once(pid).chain(children).collect()
+}
+
+/// None when the process is gone.
+fn work(pid: i32) -> Option<Work> {
+    if !is_alive(Path::new(&format!("/proc/{pid}"))) {
+        return None;
+    }
+    let fields = stat(pid)?;
+    let ticks = fields.get(11..15)?.iter().filter_map(|ticks| ticks.parse::<u64>().ok()).sum();
+    Some(Work { bytes: bytes(pid), ticks })
+}
+
+/// The fields that follow the command: the first is the state, the third of proc(5).
+fn stat(pid: i32) -> Option<Vec<String>> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, rest) = stat.rsplit_once(')')?;
+    Some(rest.split_whitespace().map(str::to_owned).collect())
+}
+
+/// All that went through read and write calls, pages in memory included. A kernel without the count has no such file.
+fn bytes(pid: i32) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/io")).ok()?;
+    let value = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok());
+    Some(value("rchar:")?.saturating_add(value("wchar:")?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+
+    #[test]
+    fn a_process_that_sleeps_does_nothing_and_its_program_is_seen() {
+        let script = "read -r line; dd if=/dev/zero of=/dev/null bs=8k count=2 2>/dev/null; exec sleep 60";
+        let mut shell = Command::new("sh");
+        let mut shell = shell.args(["-c", script]).stdin(std::process::Stdio::piped()).spawn().unwrap();
+        let pid = i32::try_from(shell.id()).unwrap();
+        let mut watch = Watch::over(Whom::These(vec![pid]));
+        std::thread::sleep(STEP * 3);
+        assert!(watch.idle_for() >= STEP * 3);
+        drop(shell.stdin.take());
+        let begin = Instant::now();
+        while watch.idle_for() >= STEP * 3 {
+            assert!(begin.elapsed() < Duration::from_secs(10), "the work is not seen");
+            std::thread::sleep(STEP / 4);
+        }
+        shell.kill().unwrap();
+        shell.wait().unwrap();
+        assert_eq!(work(pid), None);
+    }
+}

@@ -1,0 +1,307 @@
+//! A single process that hangs while everything else is well: it is given up within seconds where another node has the
+//! data, and never where nobody else has it.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
+
+mod support;
+
+use std::fs;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+
+use support::agent::Answer;
+use support::cluster::Cluster;
+use support::node::{Node, Seen, run};
+use support::processes::{await_titled, servers_in, signal};
+use support::transition::Promotion;
+use support::wait_until;
+
+/// What a single process that hangs may cost in one action, at the examples' timeouts.
+const BOUND: Duration = Duration::from_secs(16);
+
+/// Three nodes whose primary is gone, and srv2 was picked.
+fn two_candidates() -> (Arc<Cluster>, Vec<Node>) {
+    let cluster = Cluster::new();
+    let (primary, standbys) = cluster.replicating("srv1", &["srv2", "srv3"]);
+    for standby in &standbys {
+        primary.await_streaming(&standby.name);
+    }
+    primary.stop_fast();
+    cluster.take_address_away();
+    (cluster, standbys)
+}
+
+fn suspend(node: &Node, title: &str) -> i32 {
+    let pid = await_titled(&node.data, title);
+    signal(pid, Signal::SIGSTOP);
+    pid
+}
+
+/// What Pacemaker tells before it demotes a node and stops it in the same transition.
+fn announce_recovery_of(node: &Node) {
+    let notify = node.call("notify").meta("notify_type", "pre").meta("notify_operation", "demote");
+    notify.meta("notify_demote_uname", &node.name).meta("notify_stop_uname", &node.name).run().expect_code(0);
+}
+
+fn within(answer: &Answer, bound: Duration) {
+    assert!(answer.elapsed < bound, "{:?}: {answer:#?}", answer.elapsed);
+}
+
+#[test]
+fn a_candidate_whose_startup_process_hangs_gives_up_for_one_that_has_as_much() {
+    let (cluster, standbys) = two_candidates();
+    let promotion = Promotion::new(&standbys[0], &["srv2", "srv3"]).timeout(60_000);
+    promotion.announce(&[&standbys[0], &standbys[1]]);
+    suspend(&standbys[0], "postgres: startup");
+    let answer = promotion.promote().expect_code(1).expect_reason("srv3 is to be promoted").expect_reason("suspended");
+    within(&answer, BOUND);
+    assert_eq!(cluster.attributes.scores(), "srv2=1 srv3=1002");
+
+    announce_recovery_of(&standbys[0]);
+    let answer = standbys[0].call("demote").timeout(120_000).run().expect_code(0);
+    within(&answer, Duration::from_secs(5));
+    let answer = standbys[0].call("stop").timeout(60_000).run().expect_code(0);
+    within(&answer, Duration::from_secs(3));
+    assert_eq!(standbys[0].seen(), Seen::Down);
+
+    let promotion = Promotion::new(&standbys[1], &["srv3"]);
+    promotion.announce(&[&standbys[1]]);
+    promotion.promote().expect_code(0);
+    standbys[1].await_seen(Seen::Primary);
+}
+
+#[test]
+fn a_candidate_that_hangs_is_waited_for_where_nobody_else_has_as_much() {
+    let (_cluster, standbys) = two_candidates();
+    let promotion = Promotion::new(&standbys[0], &["srv2"]).timeout(40_000);
+    promotion.announce(&[&standbys[0]]);
+    let startup = suspend(&standbys[0], "postgres: startup");
+    let goes_on = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_secs(13));
+        signal(startup, Signal::SIGCONT);
+    });
+    let answer = promotion.promote().expect_code(0);
+    assert!(answer.elapsed > Duration::from_secs(12), "{answer:#?}");
+    goes_on.join().unwrap();
+}
+
+/// The order outlives the action that gave it.
+#[test]
+fn a_promotion_that_was_ordered_does_not_happen_after_a_demotion() {
+    let (_cluster, standbys) = two_candidates();
+    let promotion = Promotion::new(&standbys[0], &["srv2", "srv3"]).timeout(60_000);
+    promotion.announce(&[&standbys[0], &standbys[1]]);
+    let startup = suspend(&standbys[0], "postgres: startup");
+    let flight = promotion.begin();
+    wait_until("the order", || standbys[0].data.join("promote").exists());
+    flight.kill();
+    standbys[0].call("demote").timeout(120_000).run().expect_code(0);
+    signal(startup, Signal::SIGCONT);
+    standbys[0].await_seen(Seen::Standby);
+    assert!(servers_in(&standbys[0].data).iter().all(|process| process.pid != startup));
+    assert_eq!(standbys[0].sql("select pg_is_in_recovery()"), "t");
+}
+
+/// A person has told the server to promote, and the file that tells of it is gone already when the notes know of nothing.
+#[test]
+fn a_promotion_that_hangs_after_the_order_was_taken_up_is_known_by_the_note() {
+    let (_cluster, standbys) = two_candidates();
+    let promotion = Promotion::new(&standbys[0], &["srv2", "srv3"]).timeout(60_000);
+    promotion.announce(&[&standbys[0], &standbys[1]]);
+    let startup = suspend(&standbys[0], "postgres: startup");
+    let flight = promotion.begin();
+    wait_until("the order", || standbys[0].data.join("promote").exists());
+    flight.kill();
+    fs::remove_file(standbys[0].data.join("promote")).unwrap();
+    standbys[0].call("demote").timeout(120_000).run().expect_code(0);
+    assert!(servers_in(&standbys[0].data).iter().all(|process| process.pid != startup));
+    standbys[0].await_seen(Seen::Standby);
+}
+
+/// A primary in service with a standby that has everything.
+fn in_service(settings: &str) -> (Arc<Cluster>, Node, Vec<Node>) {
+    let cluster = Cluster::new();
+    cluster.attributes.set_members(&["srv1", "srv2", "srv3"]);
+    let (primary, standbys) = cluster.replicating("srv1", &["srv2", "srv3"]);
+    if !settings.is_empty() {
+        primary.configure(settings);
+        primary.stop_fast();
+        primary.run_as_primary();
+        for standby in &standbys {
+            primary.await_streaming(&standby.name);
+        }
+    }
+    primary.call("monitor").run().expect_code(8);
+    (cluster, primary, standbys)
+}
+
+fn demoted_in_time(primary: &Node) -> Answer {
+    let answer = primary.call("demote").timeout(120_000).run().expect_code(0);
+    within(&answer, BOUND);
+    primary.await_seen(Seen::Standby);
+    answer
+}
+
+#[test]
+fn a_primary_whose_checkpointer_hangs_is_demoted_in_time_where_a_standby_has_everything() {
+    let (_cluster, primary, _standbys) = in_service("");
+    suspend(&primary, "postgres: checkpointer");
+    let answer = demoted_in_time(&primary);
+    assert_eq!(answer.logged("another node has what this one has"), 1, "{answer:#?}");
+    assert_eq!(answer.logged("(postgres: checkpointer"), 1, "{answer:#?}");
+}
+
+#[test]
+fn the_time_of_a_shutdown_is_not_cut_where_nobody_else_has_everything() {
+    let (_cluster, primary, standbys) = in_service("");
+    standbys.iter().for_each(Node::crash);
+    wait_until("no standby", || primary.sql("select count(*) from pg_stat_replication") == "0");
+    let checkpointer = suspend(&primary, "postgres: checkpointer");
+    let goes_on = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_secs(13));
+        signal(checkpointer, Signal::SIGCONT);
+    });
+    let answer = primary.call("demote").timeout(120_000).run().expect_code(0);
+    goes_on.join().unwrap();
+    assert_eq!(answer.logged("the control file says 'shut down'"), 1, "{answer:#?}");
+}
+
+#[test]
+fn an_archive_command_that_never_returns_holds_up_no_demotion() {
+    let (cluster, primary, _standbys) = in_service("archive_mode = on\narchive_command = 'sleep 1000'");
+    primary.sql("create table row (n int)");
+    primary.sql("select pg_switch_wal()");
+    await_titled(&primary.data, "postgres: archiver archiving");
+    let answer = demoted_in_time(&primary);
+    assert_eq!(answer.logged("the control file says 'shut down'"), 1, "{answer:#?}");
+    assert!(cluster.attributes.paper("srv1").starts_with("left 1 "), "{}", cluster.attributes.paper("srv1"));
+}
+
+#[test]
+fn a_standby_that_confirms_nothing_holds_up_no_demotion() {
+    let (_cluster, primary, standbys) = in_service("");
+    suspend(&standbys[1], "postgres: walreceiver");
+    primary.sql("create table row (n int)");
+    let answer = demoted_in_time(&primary);
+    assert_eq!(answer.logged("the control file says 'shut down'"), 1, "{answer:#?}");
+}
+
+#[test]
+fn a_backend_that_hangs_holds_up_no_demotion() {
+    let (_cluster, primary, _standbys) = in_service("");
+    let mut client = primary.connect().unwrap();
+    let backend: i32 = client.query_one("select pg_backend_pid()", &[]).unwrap().get(0);
+    signal(backend, Signal::SIGSTOP);
+    demoted_in_time(&primary);
+    drop(client);
+}
+
+#[test]
+fn a_standby_whose_checkpointer_hangs_is_stopped_in_time() {
+    let (_cluster, _primary, standbys) = in_service("");
+    suspend(&standbys[0], "postgres: checkpointer");
+    let answer = standbys[0].call("stop").timeout(60_000).run().expect_code(0);
+    within(&answer, BOUND);
+    assert_eq!(standbys[0].seen(), Seen::Down);
+}
+
+/// The notification comes while the primary serves, but everything waits for it.
+#[test]
+fn a_checkpointer_that_hangs_does_not_delay_a_demotion_for_long() {
+    let (_cluster, primary, _standbys) = in_service("");
+    suspend(&primary, "postgres: checkpointer");
+    let begin = Instant::now();
+    let notify = primary.call("notify").meta("notify_type", "pre").meta("notify_operation", "demote");
+    let notify = notify.meta("notify_demote_uname", "srv1").meta("notify_promote_uname", "srv2").timeout(60_000);
+    let answer = notify.run().expect_code(0);
+    assert_eq!(answer.logged("no checkpoint before the demotion"), 1, "{answer:#?}");
+    assert!(begin.elapsed() < BOUND, "{:?}", begin.elapsed());
+}
+
+/// A recovery that gets somewhere as long as a file is there, and takes no connections meanwhile.
+fn long_recovery(node: &Node) {
+    let hold = node.data.with_file_name("hold");
+    fs::write(&hold, "").unwrap();
+    node.configure(&format!("restore_command = 'while test -e {}; do sleep 0.05; done; false'", hold.display()));
+}
+
+fn ends(node: &Node) {
+    fs::remove_file(node.data.with_file_name("hold")).unwrap();
+}
+
+#[test]
+fn a_recovery_that_outlasts_a_start_goes_on_and_is_told() {
+    let cluster = Cluster::new();
+    let node = cluster.node("srv1");
+    node.run_as_primary();
+    node.crash();
+    long_recovery(&node);
+    let answer = node.call("start").timeout(60_000).run().expect_code(0);
+    within(&answer, Duration::from_secs(9));
+    let startup = await_titled(&node.data, "postgres: startup");
+    for _ in 0..2 {
+        let answer = node.call("monitor").run().expect_code(0);
+        within(&answer, Duration::from_secs(3));
+    }
+    assert_eq!(cluster.attributes.state("srv1"), "recovering");
+    node.call("monitor").meta("interval", "0").run().expect_code(0);
+    node.call("demote").run().expect_code(0);
+    node.call("start").timeout(60_000).run().expect_code(0);
+    assert_eq!(await_titled(&node.data, "postgres: startup"), startup, "it began anew");
+    ends(&node);
+    node.await_seen(Seen::Standby);
+    let answer = node.call("monitor").run().expect_code(0);
+    assert_eq!(answer.logged("the recovery is over"), 1, "{answer:#?}");
+}
+
+#[test]
+fn a_recovery_that_gets_nowhere_fails_start_and_monitor() {
+    let node = Cluster::new().node("srv1");
+    long_recovery(&node);
+    node.write("standby.signal", "");
+    node.launch();
+    suspend(&node, "postgres: startup");
+    node.call("start").timeout(10_000).run().expect_code(1).expect_reason("starting or recovering");
+    node.call("monitor").run().expect_code(1).expect_reason("suspended");
+}
+
+/// The server recovers from the crash of a process, and its startup process waits for a pipe in which nobody writes.
+fn recovers_in_place(primary: &Node) {
+    let slot = primary.data.join("pg_replslot/stuck");
+    fs::create_dir(&slot).unwrap();
+    run(std::process::Command::new("mkfifo").arg(slot.join("state")));
+    run(std::process::Command::new("chown").args(["-R", "postgres"]).arg(&slot));
+    signal(await_titled(&primary.data, "postgres: walwriter"), Signal::SIGKILL);
+    await_titled(&primary.data, "postgres: startup");
+}
+
+#[test]
+fn a_primary_that_recovers_from_a_crash_is_left_to_that_where_nobody_else_has_the_data() {
+    let (cluster, primary, standbys) = in_service("");
+    standbys.iter().for_each(Node::crash);
+    wait_until("no standby", || primary.sql("select count(*) from pg_stat_replication") == "0");
+    primary.call("monitor").run().expect_code(8);
+    recovers_in_place(&primary);
+    for _ in 0..2 {
+        primary.call("monitor").run().expect_code(8);
+    }
+    assert_eq!(cluster.attributes.state("srv1"), "recovering");
+    let answer = primary.call("demote").timeout(30_000).run();
+    assert!(answer.elapsed > Duration::from_secs(10), "it was not let recover: {answer:#?}");
+}
+
+#[test]
+fn a_primary_that_recovers_from_a_crash_is_given_up_where_another_node_has_everything() {
+    let (_cluster, primary, standbys) = in_service("");
+    primary.await_streaming("srv2");
+    recovers_in_place(&primary);
+    let answer = primary.call("monitor").run().expect_code(9).expect_reason("another node has what it has");
+    within(&answer, Duration::from_secs(8));
+    announce_recovery_of(&primary);
+    let answer = primary.call("demote").timeout(120_000).run().expect_code(0);
+    within(&answer, Duration::from_secs(5));
+    assert_eq!(primary.seen(), Seen::Down);
+    drop(standbys);
+}
