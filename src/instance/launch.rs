@@ -1,14 +1,11 @@
 //! Starting the server process.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
-use std::os::unix::fs::OpenOptionsExt;
 use std::process::{Child, ExitStatus, Stdio};
 
-use nix::libc;
-
 use super::{Instance, words};
-use crate::sys::{IdentityError, Program, ProgramError, detach};
+use crate::sys::{IdentityError, Program, ProgramError, detach, open_log_file};
 
 /// Why the server was not started.
 #[derive(Debug, thiserror::Error)]
@@ -88,11 +85,6 @@ impl Instance {
     }
 
     pub(super) fn open_log(&self) -> io::Result<File> {
-        if let Some(directory) = self.log_file.parent() {
-            fs::create_dir_all(directory)?;
-        }
-        let mut options = OpenOptions::new();
-        options.read(true).append(true).create(true).mode(0o640).custom_flags(libc::O_NOFOLLOW);
-        options.open(&self.log_file)
+        open_log_file(&self.log_file)
     }
 }
