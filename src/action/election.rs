@@ -15,11 +15,12 @@ use crate::cluster::{ClusterError, Durable, Paper};
 use crate::instance::Session;
 use crate::instance::rejoin::Rejoining;
 use crate::ocf::Failure;
-use crate::policy::election::{Ballot, Reach, Verdict, Vote, binding, decide, missing_bytes};
+use crate::policy::candidacy::Objection;
+use crate::policy::election::{Ballot, Reach, Verdict, Vote, binding, judge, missing_bytes};
 use crate::policy::patience::{Noted, begin};
 use crate::policy::promote::stand_ins;
 use crate::policy::vote::{Source, source};
-use crate::sys::{Deadline, Notes, Pace, ms_since_boot};
+use crate::sys::{Notes, Pace, ms_since_boot};
 use crate::types::{NodeName, Score, State, Timeline};
 
 /// How long a node waits for its own instance to know its position. Another node's recovery may have to
@@ -66,8 +67,8 @@ impl Agent {
             return Ok(());
         }
         let durable = durable?;
-        let verdict = self.judge(candidate, &vote_of(candidate, &papers), &among, &papers, &durable);
-        log::info!("election of {candidate}: {}", in_words(&verdict, candidate, &self.ways_out(&durable)));
+        let verdict = self.judge(candidate, &vote_of(candidate, &papers), &among, &papers, &durable)?;
+        log::info!("election of {candidate}: {}", self.in_words(&verdict, candidate, &durable));
         self.correct_scores(candidate, picked_again, &verdict)
     }
 
@@ -106,7 +107,7 @@ impl Agent {
         among: &[NodeName],
         papers: &Papers,
         durable: &Durable,
-    ) -> Verdict {
+    ) -> Result<Verdict, Failure> {
         let votes = others_among(candidate, among, papers);
         let private = papers.iter().filter_map(|(node, paper)| match paper {
             Paper::Left(position) => Some((node.clone(), *position)),
@@ -115,15 +116,20 @@ impl Agent {
         let left: Vec<_> = private.chain(durable.left.iter().cloned()).collect();
         let left = binding(&left, candidate, &votes);
         let timed_out = self.election_timed_out();
-        decide(&Ballot { own, votes: &votes, left: &left, timed_out, insists: false, can_fetch: false })
+        let ballot = Ballot { own, votes: &votes, left: &left, timed_out, insists: false, can_fetch: false };
+        let reaches = votes.iter().map(|(_, vote)| vote).chain([own]).filter_map(Vote::reach);
+        let on_record = self.on_record_for(durable, reaches.map(|reach| reach.position.timeline)).map_err(failed)?;
+        Ok(judge(candidate, &ballot, &on_record))
     }
 
-    /// The command with which a person gives up what a stopped node holds.
-    fn ways_out<'a>(&'a self, durable: &'a Durable) -> impl Fn(&NodeName) -> String + 'a {
-        move |node| match durable.left.iter().any(|(left, _)| left == node) {
+    /// The verdict for the log and for the exit reason.
+    fn in_words(&self, verdict: &Verdict, candidate: &NodeName, durable: &Durable) -> String {
+        let way_out = |node: &NodeName| match durable.left.iter().any(|(left, _)| left == node) {
             true => self.cluster.way_to_forget_left(node),
             false => format!("attrd_updater -n {} -D -N {node}", self.cluster.paper_name()),
-        }
+        };
+        let against = |objection: &Objection| self.objection_in_words(candidate, objection);
+        in_words(verdict, candidate, &way_out, &against)
     }
 
     /// Whether the present, still undecided election has lasted for `election_timeout`.
@@ -143,7 +149,10 @@ impl Agent {
     fn correct_scores(&self, candidate: &NodeName, picked_again: bool, verdict: &Verdict) -> Result<(), Failure> {
         let changes = match verdict {
             Verdict::Promote { .. } | Verdict::CatchUp { .. } => return Ok(()),
-            Verdict::Wait { .. } | Verdict::DataElsewhere { .. } | Verdict::AnotherPrimary { .. } => {
+            Verdict::Wait { .. }
+            | Verdict::DataElsewhere { .. }
+            | Verdict::AnotherPrimary { .. }
+            | Verdict::Barred { .. } => {
                 vec![(candidate.clone(), Score::NEVER)]
             }
             Verdict::Yield { to, .. } => {
@@ -271,8 +280,8 @@ impl Agent {
         };
         let durable = durable?;
         let vote = self.await_own_position(session)?;
-        let verdict = self.judge(&own, &vote, among, &papers, &durable);
-        let words = in_words(&verdict, &own, &self.ways_out(&durable));
+        let verdict = self.judge(&own, &vote, among, &papers, &durable)?;
+        let words = self.in_words(&verdict, &own, &durable);
         let (Verdict::Promote { .. }, Vote::At(Reach { position, .. })) = (&verdict, &vote) else {
             return Err(Failure::generic(words));
         };
@@ -314,34 +323,6 @@ impl Agent {
             }
         }
     }
-
-    /// A candidate that an election excluded stands again at its next monitor: what stood against it may
-    /// be gone, and if it is not, the next election says so again.
-    pub(super) fn stand_again(&self) {
-        let path = self.notes_path();
-        let before = Notes::load(&path);
-        if !before.candidate {
-            return;
-        }
-        match self.lift_exclusion(self.deadline.at_most(Duration::from_secs(4))) {
-            Ok(()) => Notes { candidate: false, ..before.clone() }.save(&path, &before),
-            Err(failure) => log::warn!("this node cannot stand for election again: {failure}"),
-        }
-    }
-
-    fn lift_exclusion(&self, deadline: Deadline) -> Result<(), Failure> {
-        let own = self.own_name()?;
-        let scores = self.cluster.scores(deadline).map_err(failed)?;
-        if scores.get(&own).is_none_or(|score| score.allows_promotion()) {
-            return Ok(());
-        }
-        let promoted = self.cluster.promoted(deadline).map_err(failed)?;
-        if promoted.iter().any(|node| *node != own) {
-            return Ok(());
-        }
-        log::info!("standing for election again after the last one excluded this node");
-        self.cluster.set_scores(&[(own, Some(Score::CANDIDATE))], deadline).map_err(failed)
-    }
 }
 
 fn paper_of<'a>(node: &NodeName, papers: &'a Papers) -> Option<&'a Paper> {
@@ -365,7 +346,12 @@ fn failed(error: ClusterError) -> Failure {
 }
 
 /// The verdict for the log and for the exit reason: the values compared and the way out.
-fn in_words(verdict: &Verdict, candidate: &NodeName, way_out: &dyn Fn(&NodeName) -> String) -> String {
+fn in_words(
+    verdict: &Verdict,
+    candidate: &NodeName,
+    way_out: &dyn Fn(&NodeName) -> String,
+    against: &dyn Fn(&Objection) -> String,
+) -> String {
     match verdict {
         Verdict::Promote { left_out } if left_out.is_empty() => "no present node has more WAL; promoting".to_owned(),
         Verdict::Promote { left_out } => {
@@ -397,6 +383,7 @@ fn in_words(verdict: &Verdict, candidate: &NodeName, way_out: &dyn Fn(&NodeName)
         Verdict::AnotherPrimary { node } => {
             format!("{node} takes writes as a primary; stop it before another one is promoted")
         }
+        Verdict::Barred { objection } => against(objection),
     }
 }
 

@@ -106,15 +106,12 @@ impl Agent {
 
     /// At least the last checkpoint, where the end of the WAL cannot be found in time.
     fn end_of_stopped(&self, control: &ControlData) -> Position {
-        let deadline = Deadline::after(LOOK);
-        let end = self.instance.own_wal(control, deadline).and_then(|own| {
-            let end = self.instance.end_of_wal(&own, control, deadline)?;
-            Ok(last_before(Position { timeline: own.history.last().timeline, end }))
-        });
-        end.unwrap_or_else(|error| {
-            log::warn!("the end of this instance's WAL is not known: {error}; leaving its last checkpoint on record");
-            Position { timeline: control.timeline, end: control.checkpoint }
-        })
+        let checkpoint = Position { timeline: control.timeline, end: control.checkpoint };
+        let found = self.instance.reach_by_files(Deadline::after(LOOK));
+        if let Vote::Unknown { why, .. } = &found {
+            log::warn!("the end of this instance's WAL is not known: {why}; leaving on record what it has at least");
+        }
+        found.at_least().map_or(checkpoint, |end| last_before(end).max(checkpoint))
     }
 
     /// For a demotion: what a primary that was stopped cleanly has written last.

@@ -1,5 +1,6 @@
 //! The actions: facts, policy, one step, facts again, under one deadline.
 
+mod candidacy;
 mod demote;
 mod election;
 mod elsewhere;
@@ -15,6 +16,7 @@ mod slots;
 mod start;
 mod state;
 mod stop;
+mod strike;
 mod validate;
 mod waiting;
 

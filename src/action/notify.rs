@@ -157,6 +157,7 @@ fn outdate(notes: &mut Notes, done: Operation) {
     match done {
         Operation::Promote => {
             notes.forget_election();
+            notes.roster = None;
         }
         // A receiver that was a stranger may be a node now.
         Operation::Start => notes.ignored.clear(),

@@ -74,6 +74,7 @@ impl Agent {
             (notes.scores, notes.deep_interval_ms) = (None, None);
             // Who was away from this primary says nothing about the next one.
             notes.missing.clear();
+            notes.roster = None;
         });
     }
 

@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use super::Agent;
 use super::elsewhere::names_of_close;
+use super::strike::Look;
 use crate::cluster::ClusterError;
 use crate::instance::{Receiver, Sending, Session};
 use crate::ocf::Failure;
 use crate::policy::condition::Condition;
 use crate::policy::score::{Connected, Plan, View, plan};
+use crate::policy::strike;
 use crate::sys::{Deadline, Notes, Pace, ScoreMemory, ms_since_boot};
 use crate::types::{NodeName, Score};
 
@@ -25,7 +27,16 @@ type Scores = BTreeMap<NodeName, Score>;
 struct Judgement {
     scores: Scores,
     connected: Vec<Connected>,
+    maxlag: Option<u64>,
+    away_for: BTreeMap<NodeName, Duration>,
+    strikes: strike::Plan,
     plan: Plan,
+}
+
+impl Judgement {
+    fn has_nothing_to_do(&self) -> bool {
+        self.plan == Plan::default() && self.strikes.strike.is_empty() && self.strikes.take_back.is_empty()
+    }
 }
 
 impl Agent {
@@ -42,12 +53,16 @@ impl Agent {
         let sending = session.sending(deadline).map_err(|e| Failure::generic(e.to_string()))?;
         let mut notes = before.clone();
         notes.forget_election();
-        let Judgement { scores, connected, plan } = self.look_at(&own, &sending, &mut notes, deadline)?;
-        let since = |node: &NodeName| before.missing.get(node.as_str()).copied().unwrap_or_else(ms_since_boot);
-        notes.missing = plan.missing.iter().map(|node| (node.to_string(), since(node))).collect();
+        self.refresh_roster(&mut notes, deadline);
+        let Judgement { scores, connected, maxlag, away_for, strikes, plan } =
+            self.look_at(&own, &sending, &mut notes, deadline)?;
         notes.scores = notes.scores.filter(|_| plan.changes.is_empty());
         notes.close = names_of_close(&sending);
         notes.promotion = None;
+        // On record before the score tells: a node that is struck off must not look like one that only was away.
+        let (own_name, away_for) = (&own, &away_for);
+        let look = Look { own: own_name, sending: &sending, connected: &connected, scores: &scores, maxlag, away_for };
+        self.write_strikes(&look, strikes, &mut notes, deadline);
         notes.save(&path, &before);
         let written = self.write_scores(plan, deadline);
         self.publish_timeline(sending.timeline, deadline);
@@ -76,7 +91,7 @@ impl Agent {
         let senders = senders(sending);
         if let Some(scores) = notes.scores.as_ref().filter(|memory| memory.is_fresh(&senders)).and_then(recall) {
             let judgement = self.judge_by(scores, own, sending, notes, deadline)?;
-            if judgement.plan == Plan::default() {
+            if judgement.has_nothing_to_do() {
                 return Ok(judgement);
             }
         }
@@ -100,16 +115,26 @@ impl Agent {
         let connected = self.cluster_nodes_among(&sending.receivers, known, notes, deadline)?;
         let now = ms_since_boot();
         let away = |since: &u64| Duration::from_millis(now.saturating_sub(*since));
-        let missing_for = notes.missing.iter().filter_map(|(name, since)| Some((name.parse().ok()?, away(since))));
-        let missing_for = missing_for.collect();
+        let away_for = notes.missing.iter().filter_map(|(name, since)| Some((name.parse().ok()?, away(since))));
+        let away_for = away_for.collect();
         let maxlag = self.request.parameters.maxlag().unwrap_or_else(|failure| {
             log::warn!("{failure}; judging without a limit");
             None
         });
+        let look = Look { own, sending, connected: &connected, scores: &scores, maxlag, away_for: &away_for };
+        let (strikes, barred) = self.judge_strikes(&look, notes);
         let (connected_now, end) = (&connected, sending.end);
-        let plan =
-            plan(&View { own, end, connected: connected_now, scores: &scores, missing_for: &missing_for, maxlag });
-        Ok(Judgement { scores, connected, plan })
+        let view = View {
+            own,
+            end,
+            connected: connected_now,
+            scores: &scores,
+            missing_for: &away_for,
+            maxlag,
+            barred: &barred,
+        };
+        let plan = plan(&view);
+        Ok(Judgement { scores, connected, maxlag, away_for, strikes, plan })
     }
 
     /// Whether the attribute daemon has lost this primary's promotion score, which would be the reason why Pacemaker

@@ -7,8 +7,8 @@ use super::{Agent, Outcome};
 use crate::instance::Launched;
 use crate::ocf::{ExitCode, Failure};
 use crate::policy::start::{self, Step, goes_on_by_itself};
-use crate::sys::{Deadline, Pace};
-use crate::types::{NodeName, Score, State};
+use crate::sys::Pace;
+use crate::types::State;
 
 /// How long one look at a live server may take before the agent looks again.
 pub(super) const ONE_LOOK: Duration = Duration::from_secs(2);
@@ -33,13 +33,11 @@ impl Agent {
         // The score is written while the server starts: a change of it makes Pacemaker plan anew once the
         // starts have ended, and not once more after them. Nothing delays the server's own work, which takes longer.
         std::thread::scope(|scope| {
-            scope.spawn(|| {
-                self.await_launch();
-                self.stand_if_nobody_is_promoted(stands);
-            });
             let durable = scope.spawn(|| {
                 self.await_launch();
-                self.durable()
+                let durable = self.durable();
+                self.stand_if_nobody_is_promoted(stands, durable.as_ref());
+                durable
             });
             self.become_standby(Check::Configuration)?;
             let durable = durable.join().unwrap_or_default();
@@ -185,34 +183,6 @@ impl Agent {
         Failure::generic(format!(
             "not done within the action's timeout of {ms} ms: {waits_for}; raise the timeout if that is normal here"
         ))
-    }
-
-    /// Without a promoted instance nobody judges the standbys, so each that has an instance is a candidate and the
-    /// election decides. With one, a score from earlier is out of date: the primary will give a new one. A
-    /// failure is a warning: the instance runs.
-    fn stand_if_nobody_is_promoted(&self, has_instance: bool) {
-        if let Err(error) = self.update_own_score(has_instance, self.deadline.at_most(Duration::from_secs(8))) {
-            log::warn!("cannot set this node's promotion score: {error}; a primary's monitor will set it");
-        }
-    }
-
-    fn update_own_score(&self, has_instance: bool, deadline: Deadline) -> Result<(), Failure> {
-        let failed = |e: crate::cluster::ClusterError| Failure::generic(e.to_string());
-        let own = self.own_name()?;
-        let scores = self.cluster.scores(deadline).map_err(failed)?;
-        // The score of a primary may be left of one that is stopped.
-        let promoted = self.cluster.promoted(deadline);
-        let is_promoted =
-            |node: &NodeName| promoted.as_ref().is_ok_and(|nodes| nodes.contains(node)) || promoted.is_err();
-        let elsewhere =
-            scores.iter().any(|(node, score)| *node != own && *score >= Score::PRIMARY && is_promoted(node));
-        let wanted = match scores.get(&own) {
-            // Not just no score: a constraint of plus infinity would demote the primary for this node.
-            _ if elsewhere || !has_instance => Score::NEVER,
-            Some(score) if score.allows_promotion() => return Ok(()),
-            _ => Score::CANDIDATE,
-        };
-        self.cluster.set_scores(&[(own, Some(wanted))], deadline).map_err(failed)
     }
 
     /// The state, looked at with the patience of one look.

@@ -186,11 +186,20 @@ impl Agent {
             return Some(condition);
         }
         match self.mend_running(session) {
-            Ok(mending) => mending.or(Some(condition)),
+            Ok(None) => Some(self.stand_or_tell_why_not(condition)),
+            Ok(mending) => mending,
             Err(failure) => {
                 log::warn!("this standby does not stream: {failure}");
                 Some(condition)
             }
+        }
+    }
+
+    /// There is nothing to follow, or nothing that keeps this standby from following.
+    fn stand_or_tell_why_not(&self, condition: Condition) -> Condition {
+        match self.stand_if_possible() {
+            Some(why) => Condition::standby("not to be promoted", Some(why)),
+            None => condition,
         }
     }
 

@@ -4,14 +4,19 @@
 //! | attribute of a node | text | meaning |
 //! |---|---|---|
 //! | `pgbaton-<resource>-left` | `1 <timeline> <lsn> <time>` | the node was stopped, and has the WAL that begins there |
+//! | `pgbaton-<resource>-lacks` | `1 <timeline or -> <lsn or -> <time> <why>` | the node lacks what was written after that |
 //!
 //! A permanent attribute is part of the configuration: each change makes Pacemaker plan anew. So it is written and removed
 //! rarely, and never between a demotion and the promotion that follows it. The number in front is the version of the text; a
-//! later version may put more behind what is there.
+//! later version may put more behind what is there. What cannot be read of `left` is passed over with a warning; a node with a
+//! `lacks` that cannot be read lacks something.
+
+use std::collections::BTreeMap;
 
 use roxmltree::Document;
 
 use super::{Cluster, ClusterError, Record, bounded};
+use crate::policy::candidacy::Lacks;
 use crate::sys::{Deadline, Program, Running, utc_now};
 use crate::types::{NodeName, Position};
 
@@ -22,6 +27,8 @@ pub struct Durable {
     pub record: Option<Record>,
     /// What stopped nodes have.
     pub left: Vec<(NodeName, Position)>,
+    /// The nodes that were struck off.
+    pub lacks: BTreeMap<NodeName, Lacks>,
     /// All nodes of the cluster, present or not.
     pub nodes: Vec<NodeName>,
 }
@@ -50,6 +57,8 @@ impl Cluster {
             let Some(node) = holder.and_then(|node| node.attribute("uname")?.parse().ok()) else { continue };
             if name == self.left_name() {
                 durable.left.extend(read(name, value, position).map(|at| (node, at)));
+            } else if name == self.lacks_name() && !value.trim().is_empty() {
+                durable.lacks.insert(node, lacks(value));
             }
         }
         // Neither remote nodes nor guests count in a quorum: they have a type of their own.
@@ -75,6 +84,24 @@ impl Cluster {
         format!("crm_attribute --type nodes --node {node} --name {} --delete", self.left_name())
     }
 
+    /// Starts striking off a node, or taking it back.
+    ///
+    /// # Errors
+    /// When the tool cannot be started.
+    pub fn begin_striking_off(&self, node: &NodeName, lacks: Option<&Lacks>) -> Result<Running, ClusterError> {
+        let value = lacks.map(|Lacks { from, since, why }| match from {
+            Some(at) => format!("1 {} {} {since} {why}", at.timeline, at.end),
+            None => format!("1 - - {since} {why}"),
+        });
+        self.write_permanent(&self.lacks_name(), node, value.as_deref())
+    }
+
+    /// The command for a person who gives up what a node lacks.
+    #[must_use]
+    pub fn way_to_take_back(&self, node: &NodeName) -> String {
+        format!("crm_attribute --type nodes --node {node} --name {} --delete", self.lacks_name())
+    }
+
     fn write_permanent(&self, name: &str, node: &NodeName, value: Option<&str>) -> Result<Running, ClusterError> {
         let tool = Program::new("crm_attribute").args(["--type", "nodes", "--node", node.as_str(), "--name", name]);
         let tool = match value {
@@ -82,6 +109,10 @@ impl Cluster {
             None => tool.arg("--delete"),
         };
         Ok(tool.spawn()?)
+    }
+
+    fn lacks_name(&self) -> String {
+        format!("pgbaton-{}-lacks", self.resource)
     }
 
     fn left_name(&self) -> String {
@@ -106,6 +137,17 @@ fn position(text: &str) -> Option<Position> {
     Some(Position { timeline: words.next()?.parse().ok()?, end: words.next()?.parse().ok()? })
 }
 
+/// `<version> <timeline> <lsn> <time> <why>`.
+fn lacks(text: &str) -> Lacks {
+    let words: Vec<_> = text.trim().splitn(5, ' ').collect();
+    let word = |number: usize| words.get(number).copied().filter(|word| !word.is_empty());
+    Lacks {
+        from: position(text),
+        since: word(3).unwrap_or("an unknown time").to_owned(),
+        why: word(4).map_or_else(|| format!("'{text}'"), str::to_owned),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -120,6 +162,7 @@ mod tests {
     <node id="2" uname="srv2">
       <instance_attributes id="nodes-2">
         <nvpair id="nodes-2-pgbaton-pgsql-left" name="pgbaton-pgsql-left" value="1 3 0/5000000 20261124T080000Z"/>
+        <nvpair id="nodes-2-pgbaton-pgsql-lacks" name="pgbaton-pgsql-lacks" value="1 3 0/4000000 20261124T070000Z it was away"/>
         <nvpair id="nodes-2-pgbaton-pgsql2-left" name="pgbaton-pgsql2-left" value="1 9 0/9000000 20261124T080000Z"/>
       </instance_attributes>
     </node>
@@ -137,6 +180,9 @@ mod tests {
         assert_eq!(durable.record.unwrap().to_string(), "741 srv1 1@0/0");
         let at = Position { timeline: Timeline(3), end: Lsn(0x500_0000) };
         assert_eq!(durable.left, [("srv2".parse().unwrap(), at)]);
+        assert_eq!(durable.lacks.len(), 1);
+        let words = "it lacks what was written after 0/4000000 on timeline 3, since 20261124T070000Z: it was away";
+        assert_eq!(durable.lacks[&"srv2".parse().unwrap()].to_string(), words);
         assert_eq!(durable.nodes.iter().map(NodeName::as_str).collect::<Vec<_>>(), ["srv1", "srv2"]);
     }
 
@@ -154,6 +200,15 @@ mod tests {
         }
         for text in ["", "1", "1 3", "x 3 0/5", "1 0 0/5", "1 3 5"] {
             assert_eq!(position(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn who_lacks_something_that_cannot_be_read_lacks_something() {
+        let unknown = lacks("1 - - 20261124T070000Z it came back alone");
+        assert_eq!((unknown.from, unknown.why.as_str()), (None, "it came back alone"));
+        for text in ["7", "true", "1 3", "9 x y z", "1 3 0/5"] {
+            assert!(!lacks(text).to_string().is_empty(), "{text}");
         }
     }
 

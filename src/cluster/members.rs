@@ -43,6 +43,15 @@ impl Cluster {
         Ok(text.lines().filter_map(|line| line.split_whitespace().nth(1)?.parse().ok()).collect())
     }
 
+    /// The nodes that are in the cluster now, this one included.
+    ///
+    /// # Errors
+    /// When the cluster does not answer.
+    pub fn present(&self, deadline: Deadline) -> Result<Vec<NodeName>, ClusterError> {
+        let text = Program::new("crm_node").arg("-p").run(bounded(deadline))?;
+        Ok(text.split_whitespace().filter_map(|word| word.parse().ok()).collect())
+    }
+
     /// The nodes whose instance of this resource the cluster holds for promoted.
     ///
     /// # Errors

@@ -8,6 +8,7 @@
 //! A third thing survives a primary that was lost before anybody received its new timeline: the highest number that a
 //! promotion was about to use. It is put as the private attribute `pgbaton-<resource>-reserved` on all nodes.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
@@ -134,8 +135,16 @@ impl Cluster {
     /// # Errors
     /// When the attribute daemon does not answer.
     pub fn reserved(&self, deadline: Deadline) -> Result<Option<Timeline>, ClusterError> {
+        Ok(self.witnessed(deadline)?.into_values().max())
+    }
+
+    /// The same, node by node.
+    ///
+    /// # Errors
+    /// When the attribute daemon does not answer.
+    pub fn witnessed(&self, deadline: Deadline) -> Result<BTreeMap<NodeName, Timeline>, ClusterError> {
         let entries = self.read_attribute(&self.reserved_name(), deadline)?;
-        Ok(entries.into_iter().filter_map(|entry| entry.value.parse().ok()).max())
+        Ok(entries.into_iter().filter_map(|entry| Some((entry.node, entry.value.parse().ok()?))).collect())
     }
 
     /// Puts the number on these nodes, all at the same time. It is enough that one of them keeps it.

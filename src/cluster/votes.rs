@@ -162,6 +162,28 @@ impl Cluster {
         self.write_private(&self.paper_name(), None, nodes, deadline).into_iter().collect()
     }
 
+    /// Whether this node's instance was started before, since the node is in the cluster: the private attribute
+    /// `pgbaton-<resource>-here` goes when it leaves.
+    ///
+    /// # Errors
+    /// When the attribute daemon does not answer.
+    pub fn was_here(&self, own: &NodeName, deadline: Deadline) -> Result<bool, ClusterError> {
+        Ok(self.read_attribute(&self.here_name(), deadline)?.iter().any(|entry| entry.node == *own))
+    }
+
+    /// Notes that it was.
+    ///
+    /// # Errors
+    /// When the attribute daemon does not take it.
+    pub fn note_here(&self, deadline: Deadline) -> Result<(), ClusterError> {
+        let running = self.write_attribute(&self.here_name(), Some("1"), None, true)?;
+        Ok(running.finish(bounded(deadline)).map(drop)?)
+    }
+
+    fn here_name(&self) -> String {
+        format!("pgbaton-{}-here", self.resource)
+    }
+
     /// The attribute's name.
     #[must_use]
     pub fn paper_name(&self) -> String {

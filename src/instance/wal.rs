@@ -84,7 +84,8 @@ impl Instance {
 
     /// The youngest timeline of which there is WAL that a recovery would read. Files of the future that
     /// were only made in advance have the timeline that was written then.
-    fn youngest_timeline(&self, control: &ControlData) -> Timeline {
+    #[must_use]
+    pub fn youngest_timeline(&self, control: &ControlData) -> Timeline {
         let names = fs::read_dir(self.data_directory().join("pg_wal")).into_iter().flatten().flatten();
         let names = names.filter_map(|entry| entry.file_name().into_string().ok());
         let first = control.redo.0 / control.segment_size.max(1);

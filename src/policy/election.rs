@@ -15,7 +15,8 @@
 //!    within reach.
 //! 6. the candidate should not be promoted itself, or has far more to replay than another that has as much → yield to that
 //!    one; to one that has less, when that one can fetch the rest sooner than the candidate could be ready.
-//! 7. otherwise promote: the candidate wins ties.
+//! 7. something on record speaks against the candidate ([`super::candidacy`]) → refuse, for as long as it is there.
+//! 8. otherwise promote: the candidate wins ties.
 //!
 //! A node whose instance is being rewound or cloned, or waits for that, has no say: what it alone held is kept aside.
 //! Should it be the candidate, nobody waits for it: it yields to any node that has a position.
@@ -25,6 +26,7 @@
 
 use std::cmp::Reverse;
 
+use super::candidacy::{Objection, OnRecord, confirm};
 use crate::types::{Lsn, NodeName, Position};
 pub use crate::types::{Reach, Vote};
 
@@ -96,6 +98,26 @@ pub enum Verdict {
         /// The node.
         node: NodeName,
     },
+    /// Nobody present has more, and what is on record speaks against the candidate.
+    Barred {
+        /// What.
+        objection: Objection,
+    },
+}
+
+/// Decides by the votes, then by what is on record.
+#[must_use]
+pub fn judge(candidate: &NodeName, ballot: &Ballot<'_>, on_record: &OnRecord) -> Verdict {
+    let verdict = decide(ballot);
+    let position = match (&verdict, ballot.own) {
+        (Verdict::Promote { .. }, Vote::At(ours)) => ours.position,
+        (Verdict::CatchUp { theirs, .. }, _) => *theirs,
+        _ => return verdict,
+    };
+    match confirm(candidate, position, ballot.votes, on_record) {
+        Ok(()) => verdict,
+        Err(objection) => Verdict::Barred { objection },
+    }
 }
 
 /// Decides. The order of the votes does not matter.
@@ -505,6 +527,24 @@ mod tests {
                 unfit: unfit.then(|| "no room".to_owned()),
             },
         )
+    }
+
+    #[test]
+    fn what_is_on_record_is_asked_last() {
+        let lacks = crate::policy::candidacy::Lacks { from: None, since: String::new(), why: String::new() };
+        let record = OnRecord { lacks: [(node("c"), lacks)].into(), ..OnRecord::default() };
+        let of = |own: &Vote, votes: &[(&str, Vote)], insists: bool| {
+            let votes: Vec<_> = votes.iter().map(|(name, vote)| (node(name), vote.clone())).collect();
+            let ballot = Ballot { own, votes: &votes, left: &[], timed_out: true, insists, can_fetch: true };
+            judge(&node("c"), &ballot, &record)
+        };
+        assert!(matches!(of(&at(1, 100), &[], false), Verdict::Barred { .. }));
+        assert!(matches!(of(&at(1, 100), &[("a", Vote::Silent)], false), Verdict::Barred { .. }));
+        assert!(matches!(of(&at(1, 100), &[("a", Vote::Primary)], false), Verdict::AnotherPrimary { .. }));
+        // With what the other one has, it lacks nothing.
+        assert_eq!(of(&at(1, 100), &[("a", at(1, 100))], false), PROMOTE);
+        assert_eq!(yielded_to(&of(&at(1, 100), &[("a", at(1, 200))], false)), "a");
+        assert_eq!(fetches_from(&of(&at(1, 100), &[("a", at(1, 200))], true)).0, "a");
     }
 
     fn any_vote() -> impl Strategy<Value = Vote> {

@@ -2,6 +2,7 @@
 //! out. One file per question.
 
 pub mod aside;
+pub mod candidacy;
 pub mod condition;
 pub mod conninfo;
 pub mod demote;
@@ -21,4 +22,5 @@ pub mod settings;
 pub mod slots;
 pub mod start;
 pub mod stop;
+pub mod strike;
 pub mod vote;

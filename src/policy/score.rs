@@ -3,6 +3,7 @@
 //! | the node | score |
 //! |---|---|
 //! | the primary itself | above all |
+//! | is struck off ([`super::strike`]) | minus infinity |
 //! | connected, position known, within `maxlag` | 1000, 990, 980 ... by position |
 //! | state `startup` or `backup`, position unknown, or beyond `maxlag` | minus infinity |
 //! | not connected for less than [`GRACE`] | kept, but ranked behind the connected ones |
@@ -47,6 +48,8 @@ pub struct View<'a> {
     pub missing_for: &'a BTreeMap<NodeName, Duration>,
     /// Bytes of lag that exclude a standby.
     pub maxlag: Option<u64>,
+    /// Nodes that are struck off ([`super::strike`]): being connected is not enough for these.
+    pub barred: &'a BTreeSet<NodeName>,
 }
 
 /// What is to be written.
@@ -91,7 +94,7 @@ fn eligible(view: &View<'_>) -> BTreeMap<NodeName, Lsn> {
         let Some(flushed) = standby.flushed else { continue };
         let usable = !matches!(standby.state.as_str(), "startup" | "backup" | "stopping");
         let near = view.maxlag.is_none_or(|limit| view.end.bytes_beyond(flushed) <= limit);
-        if usable && near {
+        if usable && near && !view.barred.contains(&standby.name) {
             let best = eligible.entry(standby.name.clone()).or_insert(flushed);
             *best = (*best).max(flushed);
         }
@@ -167,12 +170,19 @@ mod tests {
         scores: BTreeMap<NodeName, Score>,
         missing_for: BTreeMap<NodeName, Duration>,
         maxlag: Option<u64>,
+        barred: BTreeSet<NodeName>,
     }
 
     impl Case {
         fn new(connected: &[Connected], scores: &[(&str, &str)]) -> Self {
             let scores = scores.iter().map(|(n, s)| (node(n), s.parse().unwrap())).collect();
-            Case { connected: connected.to_vec(), scores, missing_for: BTreeMap::new(), maxlag: None }
+            Case {
+                connected: connected.to_vec(),
+                scores,
+                missing_for: BTreeMap::new(),
+                maxlag: None,
+                barred: BTreeSet::new(),
+            }
         }
 
         fn plan(&self) -> Plan {
@@ -183,6 +193,7 @@ mod tests {
                 scores: &self.scores,
                 missing_for: &self.missing_for,
                 maxlag: self.maxlag,
+                barred: &self.barred,
             })
         }
 
@@ -230,6 +241,14 @@ mod tests {
         let mut case = Case::new(&[streaming("srv2", 900 * MB), streaming("srv3", 999 * MB)], &[]);
         case.maxlag = Some(10 * MB);
         assert_eq!(case.changes(), ["srv1=1001", "srv3=1000"]);
+    }
+
+    #[test]
+    fn who_is_struck_off_has_no_score_though_it_is_connected_again() {
+        let mut case =
+            Case::new(&[connected("srv2", "catchup", Some(999 * MB))], &[("srv1", "1001"), ("srv2", "1000")]);
+        case.barred = [node("srv2")].into();
+        assert_eq!(case.plan(), Plan { changes: vec![(node("srv2"), Score::NEVER)], missing: BTreeSet::new() });
     }
 
     #[test]

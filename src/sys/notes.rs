@@ -24,6 +24,8 @@ pub struct Notes {
     /// Nodes that the primary's monitor does not find connected, with the time since boot in milliseconds
     /// at which it first did not.
     pub missing: BTreeMap<String, u64>,
+    /// The nodes of the cluster, and who of them is struck off.
+    pub roster: Option<Roster>,
     /// The promotion scores as the primary's monitor read them last.
     pub scores: Option<ScoreMemory>,
     /// When the election that is still undecided began, in milliseconds since boot.
@@ -123,6 +125,28 @@ impl ScoreMemory {
     }
 }
 
+/// The nodes, as they were read from the cluster configuration.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Roster {
+    /// When they were read, in milliseconds since boot.
+    pub read_ms: u64,
+    /// All of them.
+    pub nodes: Vec<String>,
+    /// Those that are struck off.
+    pub struck: Vec<String>,
+}
+
+impl Roster {
+    /// How long it is believed. Only the primary changes it, or a person.
+    const BELIEVED: Duration = Duration::from_secs(60);
+
+    /// Whether it may be believed. What seems to come from the future was noted before a boot.
+    #[must_use]
+    pub fn is_fresh(&self) -> bool {
+        ms_since_boot().checked_sub(self.read_ms).is_some_and(|ms| Duration::from_millis(ms) < Self::BELIEVED)
+    }
+}
+
 /// What one monitor leaves for the next about the replication slots. Times are milliseconds since boot; those with a sign
 /// may be from before it, for what happened long ago.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -167,7 +191,8 @@ impl Notes {
     /// The cluster may have lost what this node has told it: all of it is told again.
     pub fn tell_all_again(&mut self) {
         (self.published_timeline, self.published_oldest) = (None, None);
-        (self.state_shown, self.slots.published, self.scores) = (None, None, None);
+        (self.state_shown, self.slots.published) = (None, None);
+        (self.scores, self.roster) = (None, None);
     }
 
     /// Whatever was undecided is decided, or over.

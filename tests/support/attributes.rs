@@ -112,6 +112,11 @@ impl Attributes {
         fs::write(self.store.join("members"), lines).unwrap();
     }
 
+    /// Of these, the nodes that are there.
+    pub(crate) fn set_present(&self, names: &[&str]) {
+        fs::write(self.store.join("present"), names.join(" ")).unwrap();
+    }
+
     /// The nodes that `crm_mon` shows as promoted.
     pub(crate) fn set_promoted(&self, names: &[&str]) {
         let lines: String = names.iter().map(|name| format!("{name}\n")).collect();

@@ -58,6 +58,7 @@ case $1 in
     -l)
         if [ -e "$store/nonsense" ]; then cat "$store/nonsense"; exit 0; fi
         while read -r member; do printf '%s\n' "$member"; done <"$store/members" ;;
+    -p) if [ -e "$store/present" ]; then cat "$store/present"; else echo $(cut -d' ' -f2 "$store/members"); fi ;;
     *) echo "unknown option: $1" >&2; exit 64 ;;
 esac
 "#;

@@ -1,0 +1,188 @@
+//! Whether this node stands for election: at its start, and again when what stood against it is gone.
+
+use std::time::Duration;
+
+use super::Agent;
+use crate::cluster::{ClusterError, Durable};
+use crate::ocf::Failure;
+use crate::policy::candidacy::{
+    Lacks, Objection, OnRecord, may_have_been_passed_over, objection, score_at_start, stands_again,
+};
+use crate::sys::{Deadline, Notes, utc_now};
+use crate::types::{NodeName, Score, Timeline};
+
+/// How long all questions of one decision may take.
+const QUESTIONS: Duration = Duration::from_secs(8);
+
+impl Agent {
+    /// What is on record, and not who witnessed what, which costs a program.
+    pub(super) fn on_record(durable: &Durable) -> OnRecord {
+        let last = durable.record.as_ref().map(|last| (last.primary.clone(), last.history.last().timeline));
+        OnRecord { lacks: durable.lacks.clone(), last, witnessed: Default::default() }
+    }
+
+    /// The same with the witnesses, where one of these timelines is older than the last primary's.
+    pub(super) fn on_record_for(
+        &self,
+        durable: &Durable,
+        mut timelines: impl Iterator<Item = Timeline>,
+    ) -> Result<OnRecord, ClusterError> {
+        let mut on_record = Self::on_record(durable);
+        let last = on_record.last.as_ref().map(|(_, timeline)| *timeline);
+        if timelines.any(|timeline| Some(timeline) < last) {
+            on_record.witnessed = self.cluster.witnessed(self.deadline)?;
+        }
+        Ok(on_record)
+    }
+
+    /// For `start`. A failure is a warning: the instance runs.
+    pub(super) fn stand_if_nobody_is_promoted(&self, has_instance: bool, durable: Option<&Durable>) {
+        if let Err(error) = self.update_own_score(has_instance, durable, self.deadline.at_most(QUESTIONS)) {
+            log::warn!("cannot set this node's promotion score: {error}; a primary's monitor will set it");
+        }
+    }
+
+    fn update_own_score(
+        &self,
+        has_instance: bool,
+        durable: Option<&Durable>,
+        deadline: Deadline,
+    ) -> Result<(), Failure> {
+        let own = self.own_name()?;
+        let scores = self.cluster.scores(deadline).map_err(failed)?;
+        // The score of a primary may be left of one that is stopped.
+        let high: Vec<_> = scores.iter().filter(|(node, score)| **node != own && **score >= Score::PRIMARY).collect();
+        let promoted = if high.is_empty() { Ok(Vec::new()) } else { self.cluster.promoted(deadline) };
+        let elsewhere = promoted.as_ref().map_or(true, |nodes| high.iter().any(|(node, _)| nodes.contains(node)));
+        let mut may_stand = has_instance && !elsewhere;
+        if let Some(durable) = durable.filter(|_| may_stand) {
+            if let Some(why) = self.what_speaks_against(&own, durable, deadline)? {
+                log::warn!("{why}");
+                may_stand = false;
+            }
+        }
+        let noted = self.cluster.note_here(deadline).map_err(failed);
+        let wanted = score_at_start(scores.get(&own).copied(), may_stand).map(|score| (own, Some(score)));
+        self.cluster.set_scores(wanted.as_slice(), deadline).map_err(failed).and(noted)
+    }
+
+    /// What speaks against this node, in words. One that has just come back and may have been passed over is struck off, by
+    /// itself, before anything else.
+    fn what_speaks_against(
+        &self,
+        own: &NodeName,
+        durable: &Durable,
+        deadline: Deadline,
+    ) -> Result<Option<String>, Failure> {
+        let timeline = self.own_timeline(deadline);
+        let mut on_record = self.on_record_for(durable, timeline.into_iter()).map_err(failed)?;
+        if !on_record.lacks.contains_key(own) && self.may_have_been_passed_over(own, durable, &on_record, deadline)? {
+            let lacks = self.strike_itself_off(own, &on_record, deadline)?;
+            on_record.lacks.insert(own.clone(), lacks);
+        }
+        Ok(objection(own, timeline, &on_record).map(|found| self.objection_in_words(own, &found)))
+    }
+
+    fn own_timeline(&self, deadline: Deadline) -> Option<Timeline> {
+        let control = self.instance.control_data(deadline).map_err(|e| log::warn!("{e}")).ok()?;
+        Some(self.instance.youngest_timeline(&control))
+    }
+
+    fn may_have_been_passed_over(
+        &self,
+        own: &NodeName,
+        durable: &Durable,
+        on_record: &OnRecord,
+        deadline: Deadline,
+    ) -> Result<bool, Failure> {
+        // Most often it is not so, whoever is present.
+        let alone = std::slice::from_ref(own);
+        if !may_have_been_passed_over(own, &durable.nodes, alone, on_record)
+            || self.cluster.was_here(own, deadline).map_err(failed)?
+        {
+            return Ok(false);
+        }
+        let present = self.cluster.present(deadline).map_err(failed)?;
+        Ok(may_have_been_passed_over(own, &durable.nodes, &present, on_record))
+    }
+
+    fn strike_itself_off(&self, own: &NodeName, on_record: &OnRecord, deadline: Deadline) -> Result<Lacks, Failure> {
+        let last = on_record.last.as_ref().map_or(own, |(primary, _)| primary);
+        let why = match last == own {
+            true => format!("{own} came back alone, and another node may have been the primary meanwhile"),
+            false => {
+                format!("{own} came back without {last}, the last primary that it knows, which may have gone on alone")
+            }
+        };
+        let lacks = Lacks { from: None, since: utc_now(), why };
+        let writing = self.cluster.begin_striking_off(own, Some(&lacks)).map_err(failed)?;
+        writing.finish(deadline).map_err(|e| Failure::generic(e.to_string()))?;
+        Ok(lacks)
+    }
+
+    /// The reason, and what a person may do.
+    pub(super) fn objection_in_words(&self, node: &NodeName, found: &Objection) -> String {
+        match found {
+            Objection::StruckOff(lacks) => format!(
+                "{node} is not promoted: {lacks}; start the node that has it, or give it up with: {}",
+                self.cluster.way_to_take_back(node)
+            ),
+            Objection::LacksTimeline { ours, theirs, primary } => format!(
+                "{node} is not promoted: it is on timeline {ours}, and {primary} was the primary on timeline {theirs} while {node} \
+                 was away; start {primary} again, or give its data up with: {}",
+                self.cluster.way_to_remove_record()
+            ),
+        }
+    }
+
+    /// A candidate that an election excluded stands again at its next monitor: what stood against it may
+    /// be gone, and if it is not, the next election says so again.
+    pub(super) fn stand_again(&self) {
+        if !Notes::load(&self.notes_path()).candidate {
+            return;
+        }
+        self.stand_if_possible();
+        self.change_notes(|notes| notes.candidate = false);
+    }
+
+    /// Stands for election if nobody is promoted and nothing speaks against this node, which does not stream. Returns what
+    /// does.
+    pub(super) fn stand_if_possible(&self) -> Option<String> {
+        match self.try_to_stand(self.deadline.at_most(QUESTIONS / 2)) {
+            Ok(objection) => {
+                objection.iter().for_each(|why| self.log_refusal_once(why));
+                objection
+            }
+            Err(failure) => {
+                log::warn!("this node cannot stand for election again: {failure}");
+                None
+            }
+        }
+    }
+
+    fn try_to_stand(&self, deadline: Deadline) -> Result<Option<String>, Failure> {
+        let own = self.own_name()?;
+        let scores = self.cluster.scores(deadline).map_err(failed)?;
+        let now = scores.get(&own).copied();
+        if !stands_again(now, false, false) {
+            return Ok(None);
+        }
+        let promoted = self.cluster.promoted(deadline).map_err(failed)?;
+        if promoted.iter().any(|node| *node != own) {
+            return Ok(None);
+        }
+        let durable = self.cluster.durable(deadline).map_err(failed)?;
+        let objection = self.what_speaks_against(&own, &durable, deadline)?;
+        if stands_again(now, false, objection.is_some()) {
+            log::info!(
+                "standing for election again: there is no primary, and nothing on record speaks against this node"
+            );
+            self.cluster.set_scores(&[(own, Some(Score::CANDIDATE))], deadline).map_err(failed)?;
+        }
+        Ok(objection)
+    }
+}
+
+fn failed(error: ClusterError) -> Failure {
+    Failure::generic(error.to_string())
+}
