@@ -5,10 +5,256 @@
 mod support;
 
 use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use support::node::{Node, as_owner_of_files, own};
-use support::rejoin::{Diverged, diverged};
+use support::agent::Call;
+use support::node::{Node, Seen, as_owner_of_files, bindir, own, run};
+use support::rejoin::{Diverged, diverged, diverged_with, expect_following};
+
+const NO_REWIND: &str = "wal_log_hints = off";
+
+/// PostgreSQL's programs, one of them with something before it: a script that goes on with `"$real" "$@"`, or does not.
+fn programs_with(node: &Node, name: &str, script: &str) -> PathBuf {
+    let directory = node.directory_beside(&format!("programs-{name}"));
+    for entry in fs::read_dir(bindir()).unwrap().flatten().filter(|entry| entry.file_name() != name) {
+        symlink(entry.path(), directory.join(entry.file_name())).unwrap();
+    }
+    let (path, real) = (directory.join(name), bindir().join(name));
+    fs::write(&path, format!("#!/bin/sh\nreal={}\n{script}\n", real.display())).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    directory
+}
+
+fn clone_with(node: &Node, programs: Option<&Path>) -> Call {
+    let start = node.call("start").parameter("rejoin", "clone").timeout(60_000);
+    match programs {
+        Some(programs) => start.parameter("bindir", programs.to_str().unwrap()),
+        None => start,
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    run(Command::new("cp").args(["-a", "-T"]).arg(from).arg(to));
+}
+
+#[test]
+fn a_database_that_a_person_puts_back_during_a_clone_is_never_emptied() {
+    let Diverged { old, new, .. } = diverged_with(NO_REWIND);
+    let fails = programs_with(&old, "pg_basebackup", "exit 1");
+    clone_with(&old, Some(&fails)).run().expect_code(0);
+    old.call("stop").run().expect_code(0);
+    let kept = old.kept_aside().remove(0);
+    copy(&kept, &old.data);
+    old.write("theirs", "");
+    let start = clone_with(&old, None).run().expect_code(0);
+    assert!(old.data.join("theirs").is_file() && old.data.join("base").is_dir(), "{start:#?}");
+    assert_eq!(start.logged("put there"), 1, "{start:#?}");
+    // What it says to do helps.
+    fs::remove_dir_all(&old.data).unwrap();
+    clone_with(&old, None).run().expect_code(0);
+    expect_following(&old, &new);
+}
+
+/// Killed while it copies, the copy is made again, and nobody has to clean up.
+#[test]
+fn a_copy_that_ended_half_way_is_made_again() {
+    let Diverged { old, new, .. } = diverged_with(NO_REWIND);
+    let half = programs_with(&old, "pg_basebackup", "\"$real\" \"$@\" && exit 1");
+    for _ in 0..2 {
+        clone_with(&old, Some(&half)).run().expect_code(0);
+        old.call("stop").run().expect_code(0);
+    }
+    clone_with(&old, None).run().expect_code(0);
+    expect_following(&old, &new);
+    assert_eq!(old.kept_aside().len(), 1);
+    let left = fs::read_dir(&old.data).unwrap().map(|entry| entry.unwrap().file_name());
+    assert!(left.into_iter().all(|name| !name.to_string_lossy().contains("pgbaton")));
+}
+
+fn expect_untouched(old: &Node, reason: &str) {
+    let start = clone_with(old, None).run().expect_code(0);
+    assert_eq!(start.logged(reason), 1, "{start:#?}");
+    assert!(old.kept_aside().is_empty() && old.data.join("PG_VERSION").is_file(), "{start:#?}");
+    old.call("stop").run().expect_code(0);
+}
+
+#[test]
+fn nothing_is_moved_before_the_primary_has_let_the_node_in() {
+    let Diverged { cluster, old, new } = diverged_with(NO_REWIND);
+    cluster.take_address_away();
+    expect_untouched(&old, "nothing was changed");
+    cluster.move_address_to(&new);
+    let access = fs::read_to_string(new.data.join("pg_hba.conf")).unwrap();
+    new.write("pg_hba.conf", &format!("local replication all reject\n{access}"));
+    new.sql("select pg_reload_conf()");
+    expect_untouched(&old, "pg_hba.conf rejects replication connection");
+    new.write("pg_hba.conf", &access);
+    new.sql("select pg_reload_conf()");
+    clone_with(&old, None).run().expect_code(0);
+    expect_following(&old, &new);
+}
+
+#[test]
+fn nothing_is_moved_for_a_primary_without_a_free_sender() {
+    let Diverged { old, new, .. } = diverged_with(NO_REWIND);
+    new.sql("alter system set max_wal_senders = 1");
+    new.stop_fast();
+    new.run_as_primary();
+    expect_untouched(&old, "max_wal_senders");
+}
+
+#[test]
+fn nothing_is_moved_for_a_server_of_another_cluster_at_the_address() {
+    let Diverged { cluster, old, .. } = diverged_with(NO_REWIND);
+    let stranger = Node::new(cluster.clone(), "srv9");
+    let mut initdb = support::node::as_owner("initdb");
+    run(initdb.args(["--no-sync", "--auth=trust", "--username=postgres", "-D"]).arg(&stranger.data));
+    stranger.configure("");
+    stranger.run_as_primary();
+    cluster.move_address_to(&stranger);
+    expect_untouched(&old, "system identifier");
+}
+
+/// What pg_rewind has begun to overwrite is not the only thing that is left of the old instance.
+#[test]
+fn a_rewind_that_falls_to_a_clone_keeps_what_it_had_kept() {
+    let Diverged { old, new, .. } = diverged();
+    let script = "case \"$*\" in *--dry-run*) exec \"$real\" \"$@\";; esac\n\
+                  echo 'pg_rewind: fatal: could not find previous WAL record at 0/1' >&2; exit 1";
+    let programs = programs_with(&old, "pg_rewind", script);
+    clone_with(&old, Some(&programs)).parameter("keep_aside", "1").run().expect_code(0);
+    expect_following(&old, &new);
+    let kept = old.kept_aside();
+    let of_rewind = kept.iter().filter(|path| path.join("pg_control").is_file()).count();
+    let whole = kept.iter().filter(|path| path.join("PG_VERSION").is_file()).count();
+    assert_eq!((of_rewind, whole), (1, 1), "{kept:?}");
+}
+
+#[test]
+fn what_was_just_kept_outlives_names_of_a_clock_that_was_wrong() {
+    let Diverged { old, new, .. } = diverged();
+    let ahead = old.directory_beside("data.kept-20990101T000000Z-1-0-0");
+    fs::write(ahead.join("README.txt"), "Kept aside by pgbaton\n\n").unwrap();
+    own(&ahead.join("README.txt"));
+    old.call("start").parameter("keep_aside", "1").timeout(60_000).run().expect_code(0);
+    expect_following(&old, &new);
+    let kept = old.kept_aside();
+    assert!(kept.len() == 1 && kept[0].join("pg_control").is_file(), "{kept:?}");
+}
+
+/// Name, permissions, time and text of files in a data directory.
+fn look(data: &Path, names: &[&str]) -> Vec<(String, u32, i64, u32, String)> {
+    let of = |name: &&str| {
+        let path = data.join(name);
+        let Ok(found) = fs::symlink_metadata(&path) else { return (name.to_string(), 0, 0, 0, "gone".to_owned()) };
+        let text = fs::read(&path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+        let time = if found.is_symlink() { 0 } else { found.mtime() };
+        (name.to_string(), found.mode(), time, found.uid(), text)
+    };
+    names.iter().map(of).collect()
+}
+
+#[test]
+fn what_belongs_to_the_node_is_the_same_after_a_rewind_and_a_clone() {
+    const OWN: [&str; 9] = [
+        "conf.d/own.conf",
+        ".pgpass",
+        "server.keytab",
+        "tls/server.p12",
+        "tls/ca",
+        "linked.conf",
+        "linked.d",
+        "pg_hba.conf",
+        "postgresql.auto.conf",
+    ];
+    let Diverged { old, new, .. } = diverged();
+    let elsewhere = old.directory_beside("etc");
+    fs::write(elsewhere.join("linked.conf"), "# linked\n").unwrap();
+    for directory in ["conf.d", "tls"] {
+        for node in [&old, &new] {
+            fs::create_dir_all(node.data.join(directory)).unwrap();
+            own(&node.data.join(directory));
+        }
+    }
+    for (name, mode) in [
+        ("conf.d/own.conf", 0o640),
+        (".pgpass", 0o600),
+        ("server.keytab", 0o400),
+        ("tls/server.p12", 0o600),
+        ("tls/ca", 0o644),
+        ("pg_hba.conf", 0o640),
+    ] {
+        let text = fs::read_to_string(old.data.join(name)).unwrap_or_else(|_| format!("# {name} of srv1\n"));
+        old.write(name, &text);
+        fs::set_permissions(old.data.join(name), fs::Permissions::from_mode(mode)).unwrap();
+        run(Command::new("touch").args(["-d", "2020-02-02"]).arg(old.data.join(name)));
+    }
+    new.write("conf.d/own.conf", "# of srv2\n");
+    new.write("tls/ca", "of srv2, and longer than that of srv1");
+    for name in ["linked.conf", "linked.d"] {
+        let to = if name == "linked.d" { elsewhere.clone() } else { elsewhere.join(name) };
+        run(as_owner_of_files("ln").arg("-s").arg(to).arg(old.data.join(name)));
+    }
+    let before = look(&old.data, &OWN);
+    old.call("start").timeout(60_000).run().expect_code(0);
+    expect_following(&old, &new);
+    assert_eq!(look(&old.data, &OWN), before);
+    old.sql("select pg_promote()");
+    old.crash();
+    let whole = programs_with(&old, "pg_rewind", "echo 'fatal: could not find common ancestor' >&2; exit 1");
+    clone_with(&old, Some(&whole)).run().expect_code(0);
+    expect_following(&old, &new);
+    assert_eq!(look(&old.data, &OWN), before);
+    assert_eq!(fs::read_to_string(elsewhere.join("linked.conf")).unwrap(), "# linked\n");
+}
+
+/// `passfile` is relative to the data directory, where a server's working directory is.
+#[test]
+fn a_passfile_in_the_data_directory_is_found_wherever_that_is() {
+    for rejoin in ["rewind", "clone"] {
+        let Diverged { cluster, old, new } = diverged_with(if rejoin == "clone" { NO_REWIND } else { "" });
+        new.sql("create role replicator superuser replication login password 'secret words'");
+        let access = "local all replicator scram-sha-256\nlocal replication replicator scram-sha-256\n\
+                      local all all trust\nlocal replication all trust\n";
+        new.write("pg_hba.conf", access);
+        new.sql("select pg_reload_conf()");
+        let (address, name) = (cluster.address(), &old.name);
+        old.write(
+            "secrets",
+            &format!("{}:*:*:replicator:secret words\n", address.display().to_string().replace(':', "\\:")),
+        );
+        let own = fs::read_to_string(old.data.join("postgresql.auto.conf")).unwrap();
+        let conninfo = format!(
+            "primary_conninfo = 'host={} port=5999 user=replicator passfile=secrets sslpassword=key application_name={name}'",
+            address.display()
+        );
+        old.write("postgresql.auto.conf", &format!("{own}\n{conninfo}\n"));
+        let start = old.call("start").parameter("rejoin", rejoin).timeout(60_000).run().expect_code(0);
+        assert_eq!(old.seen(), Seen::Standby, "{rejoin}: {start:#?}");
+        expect_following(&old, &new);
+    }
+}
+
+#[test]
+fn a_tablespace_without_a_place_here_is_found_before_anything_is_moved() {
+    let Diverged { old, new, .. } = diverged_with(NO_REWIND);
+    let parent = new.directory_beside("volume");
+    let place = parent.join("space");
+    fs::create_dir(&place).unwrap();
+    own(&place);
+    new.sql(&format!("create tablespace far location '{}'", place.display()));
+    // The primary has it, and this node has not: both are on one machine here.
+    let script = format!(
+        "case \"$*\" in *pg_tablespace_location*) \"$real\" \"$@\" | sed 's,{},/none/here/space,';; *) exec \"$real\" \"$@\";; esac",
+        place.display()
+    );
+    let programs = programs_with(&old, "psql", &script);
+    let start = clone_with(&old, Some(&programs)).run().expect_code(0);
+    assert_eq!(start.logged("/none/here"), 1, "{start:#?}");
+    assert!(old.kept_aside().is_empty() && old.data.join("PG_VERSION").is_file());
+}
 
 /// Holds the lock of a rejoin until it is dropped.
 struct Holder(std::process::Child);
@@ -40,4 +286,19 @@ fn a_stop_does_not_fail_because_somebody_holds_the_lock() {
         let _holder = Holder::of_lock(&old, flock);
         old.call("stop").timeout(8_000).run().expect_code(0);
     }
+}
+
+#[test]
+fn a_linked_data_directory_is_kept_and_made_where_it_really_is() {
+    let Diverged { old, new, .. } = diverged_with(NO_REWIND);
+    let volume = old.directory_beside("volume");
+    let real = volume.join("main");
+    fs::rename(&old.data, &real).unwrap();
+    symlink(&real, &old.data).unwrap();
+    let start = clone_with(&old, None).run().expect_code(0);
+    assert_eq!(old.seen(), Seen::Standby, "{start:#?}");
+    expect_following(&old, &new);
+    assert!(old.data.is_symlink() && real.join("PG_VERSION").is_file());
+    let beside = fs::read_dir(&volume).unwrap().map(|entry| entry.unwrap().file_name());
+    assert_eq!(beside.filter(|name| name.to_string_lossy().starts_with("main.kept-")).count(), 1);
 }

@@ -241,7 +241,7 @@ fn a_clone_whose_primary_is_gone_is_made_from_the_next_one() {
     let (data, hidden) = (&empty.data, empty.data.with_file_name("hidden"));
     fs::rename(data, &hidden).unwrap();
     empty.copy_from(&next.data.with_file_name("run"));
-    assert_eq!(start().logged("somebody else has put something there"), 1);
+    assert_eq!(start().logged("put there by somebody else"), 1);
     assert!(data.join("postgresql.auto.conf").is_file());
     fs::remove_dir_all(data).unwrap();
     fs::rename(&hidden, data).unwrap();

@@ -183,7 +183,12 @@ impl Agent {
             keep: self.request.parameters.keep_aside()?,
             kept: None,
             outside: Default::default(),
+            kept_before: None,
+            was_empty: *trouble == Trouble::Empty,
+            nursery: String::new(),
+            whole: false,
             filled: String::new(),
+            system: String::new(),
             percent: None,
             failures: 0,
             last_failure: None,
@@ -197,6 +202,7 @@ impl Agent {
             phase,
             primary: primary.primary.to_string(),
             timeline: primary.history.last().timeline.0,
+            system: primary.system.to_string(),
             host: self.host_to_follow(&primary.primary)?,
             ..marker
         })

@@ -118,7 +118,7 @@ impl Instance {
     pub fn has_empty_directory(&self) -> bool {
         let data = self.data_directory();
         match std::fs::read_dir(data) {
-            Ok(mut entries) => entries.next().is_none(),
+            Ok(_) => !rejoin::nursery::is_in_use(data),
             Err(_) => !data.exists() && data.parent().is_some_and(Path::is_dir),
         }
     }

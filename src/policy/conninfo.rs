@@ -128,6 +128,12 @@ impl Conninfo {
         self.without(&SECRETS)
     }
 
+    /// The secrets, with their names.
+    #[must_use]
+    pub fn secrets(&self) -> Vec<(&'static str, &str)> {
+        SECRETS.iter().filter_map(|key| Some((*key, self.get(key)?))).collect()
+    }
+
     /// The text for libpq, secrets included: never for a log, an argument list or an attribute.
     #[must_use]
     pub fn expose(&self) -> &str {

@@ -13,6 +13,7 @@ pub mod hold;
 pub mod leaving;
 pub mod monitor;
 pub mod patience;
+pub mod placing;
 pub mod primary_slot;
 pub mod progress;
 pub mod promote;

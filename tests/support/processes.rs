@@ -18,6 +18,7 @@ pub(crate) struct Process {
 
 /// Every live process whose working directory this is. Zombies do not count.
 pub(crate) fn working_in(directory: &Path) -> Vec<Process> {
+    let directory = &fs::canonicalize(directory).unwrap_or_else(|_| directory.to_owned());
     let entries = fs::read_dir("/proc").unwrap().flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
     pids.filter_map(|pid| look(pid, directory)).collect()

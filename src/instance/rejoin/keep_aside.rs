@@ -1,11 +1,11 @@
 //! Keeping aside what only this instance has, before anything of it is overwritten.
 //!
 //! `<data directory>.kept-<time>-<timeline>-<fork>` has the WAL from the last common checkpoint to the
-//! instance's end, its control file, its own configuration files, and a text that lists them. It is
+//! instance's end, its control file, its [own files](super::own_files), and a text that lists them. It is
 //! what an interrupted rewind is done again from, too: `pg_rewind` reads the WAL of the directory that it
 //! has half overwritten, so that WAL is put back first.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -13,7 +13,8 @@ use std::path::{Path, PathBuf};
 use nix::sys::statvfs::statvfs;
 
 use super::marker::{beside, sync_parent};
-use super::outside::moved_with;
+use super::outside::{moved_with, resolve};
+use super::own_files::{self, copy_durably};
 use crate::instance::wal::parse_segment_name;
 use crate::sys::utc_now;
 use crate::types::{Lsn, Timeline};
@@ -21,10 +22,14 @@ use crate::types::{Lsn, Timeline};
 /// The text that tells a directory which the agent made from all others.
 pub(super) const LIST: &str = "README.txt";
 const FIRST_LINE: &str = "Kept aside by pgbaton";
+const NUMBER: &str = "Number: ";
 /// Room that is left on the volume besides.
 const RESERVE: u64 = 64 << 20;
-/// Files at the top of the data directory that belong to the node and not to the data.
-const OWN_SUFFIXES: [&str; 5] = [".conf", ".crt", ".key", ".pem", ".crl"];
+/// The node's own files, and the list of them.
+const CONFIG: &str = "config";
+const NAMES: &str = "config.txt";
+/// What a rewind has brought of the primary's files that are no data.
+const CAME_ALONG: &str = "from-the-primary";
 
 /// A name for what is kept of a data directory, told by time, timeline and position.
 pub(super) fn new_name(data: &Path, timeline: Timeline, fork: Lsn) -> PathBuf {
@@ -48,26 +53,31 @@ pub(super) struct Range {
 /// # Errors
 /// When there is not enough room, with the sizes, or a file cannot be copied.
 pub(super) fn keep(data: &Path, kept: &Path, range: Range, list: &str) -> Result<(), String> {
-    let files = files(data, range).map_err(|e| format!("cannot list the WAL: {e}"))?;
-    let size: u64 = files.iter().filter_map(|(from, _)| fs::metadata(from).ok()).map(|data| data.len()).sum();
+    let (wal, own) = (wal(data, range).map_err(|e| format!("cannot list the WAL: {e}"))?, own_files::list(data)?);
+    let size: u64 = wal.iter().filter_map(|(from, _)| fs::metadata(from).ok()).map(|data| data.len()).sum();
     // An attempt that was killed has left this; it has its real name only when it is complete.
     let unfinished = beside(data, ".kept.unfinished");
     let _ = fs::remove_dir_all(&unfinished);
-    refuse_without_room(data, size)?;
-    let copy = || -> io::Result<()> {
-        for (from, to) in &files {
-            copy_durably(from, &unfinished.join(to))?;
-        }
-        write_list(&unfinished, list)?;
-        sync_directories(&unfinished)?;
+    refuse_without_room(data, size + own_files::size(data, &own))?;
+    let failed = |e: io::Error| format!("cannot keep the WAL aside in {}: {e}", kept.display());
+    for (from, to) in &wal {
+        copy_durably(from, &unfinished.join(to)).map_err(failed)?;
+    }
+    let brought = own_files::bring(&own, data, &unfinished.join(CONFIG));
+    brought.map_err(|e| format!("cannot keep the node's own files aside: {e}"))?;
+    let finish = || -> io::Result<()> {
+        own_files::write_names(&unfinished.join(NAMES), &own)?;
+        write_list(&unfinished, data, list)?;
+        own_files::sync(&unfinished.join("pg_wal"))?;
+        own_files::sync(&unfinished)?;
         fs::rename(&unfinished, kept)?;
         sync_parent(kept)
     };
-    copy().map_err(|e| format!("cannot keep the WAL aside in {}: {e}", kept.display()))
+    finish().map_err(failed)
 }
 
-/// What is copied, and under which name below the directory.
-fn files(data: &Path, range: Range) -> io::Result<Vec<(PathBuf, PathBuf)>> {
+/// The WAL and the control file that are copied, and under which name below the directory.
+fn wal(data: &Path, range: Range) -> io::Result<Vec<(PathBuf, PathBuf)>> {
     let size = range.segment_size.max(1);
     let wanted = range.checkpoint.0 / size..=range.end.0 / size;
     let mut files = vec![(data.join("global/pg_control"), PathBuf::from("pg_control"))];
@@ -79,67 +89,79 @@ fn files(data: &Path, range: Range) -> io::Result<Vec<(PathBuf, PathBuf)>> {
             files.push((entry.path(), Path::new("pg_wal").join(&name)));
         }
     }
-    files.extend(own_files(data)?.into_iter().map(|(from, name)| (from, Path::new("config").join(name))));
     Ok(files)
 }
 
-/// The node's own files at the top of the data directory: configuration, keys, certificates.
-pub(super) fn own_files(data: &Path) -> io::Result<Vec<(PathBuf, PathBuf)>> {
-    let entries = fs::read_dir(data)?.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()));
-    let own = entries.filter(|entry| {
-        let name = entry.file_name();
-        OWN_SUFFIXES.iter().any(|suffix| name.to_string_lossy().ends_with(suffix))
-    });
-    Ok(own.map(|entry| (entry.path(), PathBuf::from(entry.file_name()))).collect())
+/// Puts the node's own files back as they were, and moves away what came from the source besides.
+///
+/// # Errors
+/// When a file cannot be put back or moved.
+pub(super) fn restore_own_files(kept: &Path, data: &Path) -> Result<(), String> {
+    let config = kept.join(CONFIG);
+    let own = own_files::list(&config)?;
+    own_files::bring(&own, &config, data)?;
+    // What an older version has kept is not all that the node had.
+    if !kept.join(NAMES).is_file() {
+        return Ok(());
+    }
+    for name in own_files::that_came_along(&own, data)? {
+        move_durably(&data.join(&name), &kept.join(CAME_ALONG).join(&name))
+            .map_err(|e| format!("{}: {e}", name.display()))?;
+    }
+    Ok(())
 }
 
-/// Puts the node's own files back, which came from the source.
-pub(super) fn restore_own_files(kept: &Path, data: &Path) -> io::Result<()> {
-    copy_all(&kept.join("config"), data)
+fn move_durably(from: &Path, to: &Path) -> io::Result<()> {
+    if let Some(parent) = to.parent() {
+        DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
+    }
+    // Another volume: the primary still has it.
+    fs::rename(from, to).or_else(|_| fs::remove_file(from))?;
+    sync_parent(from)
+}
+
+/// Takes out of the way of a rewind what it would fail at or write through; it is put back with the rest.
+///
+/// # Errors
+/// When a file cannot be removed.
+pub(super) fn clear_way(kept: &Path, data: &Path) -> Result<(), String> {
+    let config = kept.join(CONFIG);
+    let cleared = own_files::clear_way(&own_files::list(&config)?, &config, data);
+    cleared.map_err(|e| format!("cannot take a link out of the way of the rewind: {e}"))
+}
+
+/// Where a kept directory has the node's own files: itself, when it is a whole data directory.
+pub(super) fn own_files_in(kept: &Path) -> PathBuf {
+    let config = kept.join(CONFIG);
+    if kept.join("pg_control").is_file() && config.is_dir() { config } else { kept.to_owned() }
 }
 
 /// Puts WAL and control file back, so that a rewind finds what it found the first time.
 pub(super) fn restore_wal(kept: &Path, data: &Path) -> io::Result<()> {
-    copy_all(&kept.join("pg_wal"), &data.join("pg_wal"))?;
-    copy_durably(&kept.join("pg_control"), &data.join("global/pg_control"))
-}
-
-fn copy_all(from: &Path, to: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(from)?.flatten() {
-        copy_durably(&entry.path(), &to.join(entry.file_name()))?;
+    for entry in fs::read_dir(kept.join("pg_wal"))?.flatten() {
+        copy_durably(&entry.path(), &data.join("pg_wal").join(entry.file_name()))?;
     }
-    File::open(to)?.sync_all()
+    own_files::sync(&data.join("pg_wal"))?;
+    copy_durably(&kept.join("pg_control"), &data.join("global/pg_control"))?;
+    own_files::sync(&data.join("global"))
 }
 
-/// A copy is written beside its name, synced and renamed; links are not followed.
-fn copy_durably(from: &Path, to: &Path) -> io::Result<()> {
-    if let Some(parent) = to.parent() {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
-    }
-    let temporary = beside(to, ".pgbaton-new");
-    let _ = fs::remove_file(&temporary);
-    let mut target = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
-    io::copy(&mut File::open(from)?, &mut target)?;
-    target.sync_all()?;
-    fs::rename(&temporary, to)
-}
-
-/// Writes the text that makes the directory one of the agent's.
-pub(super) fn write_list(kept: &Path, list: &str) -> io::Result<()> {
+/// Writes the text that makes the directory one of the agent's, with a number that is higher than those before: a clock
+/// that was wrong makes no order.
+pub(super) fn write_list(kept: &Path, data: &Path, list: &str) -> io::Result<()> {
+    let number = all_kept(data).iter().map(|kept| kept.number).max().unwrap_or(0) + 1;
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(kept.join(LIST))?;
-    file.write_all(format!("{FIRST_LINE}\n\n{list}\n").as_bytes())?;
+    file.write_all(format!("{FIRST_LINE}\n{NUMBER}{number}\n\n{list}\n").as_bytes())?;
     file.sync_all()
 }
 
-fn sync_directories(kept: &Path) -> io::Result<()> {
-    for directory in [kept.join("pg_wal"), kept.join("config"), kept.to_owned()] {
-        match File::open(directory) {
-            Ok(directory) => directory.sync_all()?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
+/// Whether this file is the text of a directory that the agent has made.
+pub(super) fn is_list(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name == LIST) && text_of(path).is_some()
+}
+
+fn text_of(list: &Path) -> Option<String> {
+    crate::instance::files::read_small(list).ok().filter(|text| text.starts_with(FIRST_LINE))
 }
 
 /// Bytes that the owner may still write on the volume.
@@ -147,7 +169,7 @@ fn sync_directories(kept: &Path) -> io::Result<()> {
 /// # Errors
 /// When the volume has not that much room, with the sizes.
 pub(super) fn refuse_without_room(data: &Path, size: u64) -> Result<(), String> {
-    let parent = data.parent().unwrap_or(Path::new("/"));
+    let parent = if data.is_dir() { data } else { data.parent().unwrap_or(Path::new("/")) };
     let volume = statvfs(parent).map_err(|e| format!("cannot see how much room {} has: {e}", parent.display()))?;
     let free = volume.blocks_available() * volume.fragment_size();
     let needed = size + RESERVE;
@@ -163,29 +185,96 @@ pub(super) fn refuse_without_room(data: &Path, size: u64) -> Result<(), String> 
     ))
 }
 
-/// Removes the oldest directories beyond `keep`. Only what has the agent's text in it was made by the agent.
-pub(super) fn remove_oldest(data: &Path, keep: u32) -> io::Result<()> {
-    let parent = data.parent().unwrap_or(Path::new("/"));
-    let prefix = beside(data, ".kept-").file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let is_ours = |path: &PathBuf| {
-        let text = crate::instance::files::read_small(&path.join(LIST)).unwrap_or_default();
-        text.starts_with(FIRST_LINE)
-    };
-    let named = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&prefix));
-    let paths = fs::read_dir(parent)?.flatten().map(|entry| entry.path());
-    // The names begin with the time, so their order is that of their age.
-    let mut ours: Vec<_> = paths.filter(named).filter(|path| !path.is_symlink() && is_ours(path)).collect();
-    ours.sort();
-    let surplus = ours.len().saturating_sub(usize::try_from(keep).unwrap_or(usize::MAX));
-    for path in ours.into_iter().take(surplus) {
-        log::info!("removing {}: more than keep_aside={keep} directories are kept", path.display());
-        // What it leads to is first: as long as it is there itself, all of it is found.
-        for outside in moved_with(data, &path) {
+/// A directory that the agent has kept aside.
+#[derive(Clone, Debug)]
+struct Kept {
+    /// Where it is; a link, when the data directory was one.
+    path: PathBuf,
+    /// The data directory's path that its name begins with.
+    data: PathBuf,
+    /// Its place in the order; 0 when an older version has made it.
+    number: u64,
+}
+
+impl Kept {
+    /// The directory itself.
+    fn directory(&self) -> PathBuf {
+        fs::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone())
+    }
+
+    /// What it leads to is removed first: as long as it is there itself, all of it is found.
+    fn remove(&self) -> io::Result<()> {
+        let directory = self.directory();
+        for outside in moved_with(&self.data, &self.path) {
             fs::remove_dir_all(outside)?;
         }
-        fs::remove_dir_all(path)?;
+        fs::remove_dir_all(directory)?;
+        if self.path.is_symlink() { fs::remove_file(&self.path) } else { Ok(()) }
+    }
+}
+
+/// All that the agent has kept of a data directory, the oldest first. Only what has the agent's text in it was made by it.
+fn all_kept(data: &Path) -> Vec<Kept> {
+    let mut homes = vec![data.to_owned()];
+    homes.extend(Some(resolve(data)).filter(|home| home != data));
+    let mut all: Vec<_> = homes.iter().flat_map(|home| kept_beside(home)).collect();
+    // The names begin with the time.
+    all.sort_by_key(|kept| (kept.number, kept.path.file_name().map(ToOwned::to_owned)));
+    all
+}
+
+fn kept_beside(data: &Path) -> Vec<Kept> {
+    let prefix = beside(data, ".kept-").file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let entries = fs::read_dir(data.parent().unwrap_or(Path::new("/"))).into_iter().flatten().flatten();
+    let named = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(&prefix));
+    let kept = named.filter_map(|entry| {
+        let text = text_of(&entry.path().join(LIST))?;
+        let number = text.lines().nth(1).and_then(|line| line.strip_prefix(NUMBER)?.parse().ok());
+        Some(Kept { path: entry.path(), data: data.to_owned(), number: number.unwrap_or(0) })
+    });
+    kept.collect()
+}
+
+/// Removes the oldest directories beyond `keep`: never one of `spared`, which the present return has made, never the data
+/// directory itself, and never one that somebody works in. Such a one does not count, either.
+///
+/// # Errors
+/// When one cannot be removed.
+pub(super) fn remove_oldest(data: &Path, keep: u32, spared: &[&Path]) -> io::Result<()> {
+    let (home, used) = (resolve(data), working_directories());
+    let spared: Vec<_> = spared.iter().map(|path| resolve(path)).collect();
+    let is_free = |kept: &Kept| {
+        let directory = kept.directory();
+        !home.starts_with(&directory) && !is_worked_in(&directory, &used)
+    };
+    let (now, before): (Vec<_>, Vec<_>) =
+        all_kept(data).into_iter().filter(is_free).partition(|kept| spared.contains(&kept.directory()));
+    let room = usize::try_from(keep).unwrap_or(usize::MAX).saturating_sub(now.len());
+    let surplus = before.len().saturating_sub(room);
+    for kept in before.into_iter().take(surplus) {
+        log::info!("removing {}: more than keep_aside={keep} directories are kept", kept.path.display());
+        kept.remove()?;
     }
     Ok(())
+}
+
+/// A server works in its data directory, and a person who looks into a kept one may, too.
+fn working_directories() -> Vec<PathBuf> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| fs::read_link(entry.path().join("cwd")).ok()).collect()
+}
+
+fn is_worked_in(directory: &Path, used: &[PathBuf]) -> bool {
+    used.iter().any(|path| path.starts_with(directory)) || has_postmaster(directory)
+}
+
+/// Of a server of another user the working directory cannot be seen. The agent's own was dead when this was kept, but for
+/// a number that is another server's by now: then it is kept for longer than it need be.
+fn has_postmaster(directory: &Path) -> bool {
+    let text = crate::instance::files::read_small(&directory.join("postmaster.pid")).unwrap_or_default();
+    let Some(pid) = crate::instance::PidFile::parse(&text).pid else { return false };
+    let command = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    matches!(command.trim(), "postgres" | "postmaster" | "edb-postgres")
 }
 
 #[cfg(test)]
@@ -238,25 +327,105 @@ mod tests {
         assert!(refusal.contains("MB of room and 1099511627840 MB are needed"), "{refusal}");
     }
 
+    fn kept_names(directory: &Path) -> Vec<String> {
+        let names = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name());
+        let mut names: Vec<_> = names.map(|name| name.to_string_lossy().into_owned()).collect();
+        names.retain(|name| name.contains(".kept-"));
+        names.sort();
+        names
+    }
+
+    /// As an older version has made it: without a number.
+    fn make_kept(directory: &Path, name: &str) -> PathBuf {
+        let path = directory.join(name);
+        fs::create_dir(&path).unwrap();
+        fs::write(path.join(LIST), format!("{FIRST_LINE}\n\nlist\n")).unwrap();
+        path
+    }
+
     #[test]
     fn only_the_oldest_of_its_own_are_removed() {
         let (directory, data) = directory_with_wal();
-        for (name, is_ours) in [
-            ("a.kept-1", true),
-            ("main.kept-1", true),
-            ("main.kept-2", false),
-            ("main.kept-3", true),
-            ("main.kept-4", true),
-        ] {
+        for name in ["a.kept-1", "main.kept-1", "main.kept-3", "main.kept-4"] {
+            make_kept(directory.path(), name);
+        }
+        fs::create_dir(directory.path().join("main.kept-2")).unwrap();
+        remove_oldest(&data, 2, &[]).unwrap();
+        assert_eq!(kept_names(directory.path()), ["a.kept-1", "main.kept-2", "main.kept-3", "main.kept-4"]);
+    }
+
+    /// The names have the time, and the clock may have been years ahead when the first ones were made.
+    #[test]
+    fn age_is_not_the_clock_in_the_name() {
+        let (directory, data) = directory_with_wal();
+        make_kept(directory.path(), "main.kept-2099");
+        for name in ["main.kept-2080", "main.kept-2026", "main.kept-2025"] {
             let path = directory.path().join(name);
             fs::create_dir(&path).unwrap();
-            if is_ours {
-                write_list(&path, "").unwrap();
-            }
+            write_list(&path, &data, "").unwrap();
         }
-        remove_oldest(&data, 2).unwrap();
-        let there = |name: &str| directory.path().join(name).exists();
-        assert!(!there("main.kept-1"));
-        assert!(["a.kept-1", "main.kept-2", "main.kept-3", "main.kept-4"].into_iter().all(there));
+        remove_oldest(&data, 2, &[]).unwrap();
+        assert_eq!(kept_names(directory.path()), ["main.kept-2025", "main.kept-2026"]);
+    }
+
+    #[test]
+    fn what_the_present_return_has_made_is_not_removed() {
+        let (directory, data) = directory_with_wal();
+        let paths: Vec<_> = (1..=4).map(|n| make_kept(directory.path(), &format!("main.kept-{n}"))).collect();
+        remove_oldest(&data, 1, &[&paths[0], &paths[1]]).unwrap();
+        assert_eq!(kept_names(directory.path()), ["main.kept-1", "main.kept-2"]);
+        remove_oldest(&data, 0, &[&paths[0]]).unwrap();
+        assert_eq!(kept_names(directory.path()), ["main.kept-1"]);
+    }
+
+    #[test]
+    fn what_somebody_works_in_is_not_removed_and_does_not_count() {
+        let (directory, data) = directory_with_wal();
+        let paths: Vec<_> = (1..=3).map(|n| make_kept(directory.path(), &format!("main.kept-{n}"))).collect();
+        fs::create_dir(paths[0].join("config")).unwrap();
+        let mut person =
+            std::process::Command::new("sleep").arg("60").current_dir(paths[0].join("config")).spawn().unwrap();
+        remove_oldest(&data, 1, &[]).unwrap();
+        assert_eq!(kept_names(directory.path()), ["main.kept-1", "main.kept-3"]);
+        person.kill().unwrap();
+        person.wait().unwrap();
+        remove_oldest(&data, 1, &[]).unwrap();
+        assert_eq!(kept_names(directory.path()), ["main.kept-3"]);
+    }
+
+    #[test]
+    fn what_a_kept_link_leads_to_counts_and_goes_with_it() {
+        let (directory, data) = directory_with_wal();
+        let old = make_kept(directory.path(), "elsewhere");
+        std::os::unix::fs::symlink(&old, directory.path().join("main.kept-1")).unwrap();
+        make_kept(directory.path(), "main.kept-2");
+        remove_oldest(&data, 2, &[]).unwrap();
+        assert_eq!(kept_names(directory.path()), ["main.kept-1", "main.kept-2"]);
+        remove_oldest(&data, 1, &[]).unwrap();
+        assert_eq!(kept_names(directory.path()), ["main.kept-2"]);
+        assert!(!old.exists());
+        // A kept link that leads to the data directory itself.
+        std::os::unix::fs::symlink(&data, directory.path().join("main.kept-0")).unwrap();
+        fs::write(data.join(LIST), FIRST_LINE).unwrap();
+        remove_oldest(&data, 0, &[]).unwrap();
+        assert!(data.join("PG_VERSION").is_file());
+    }
+
+    #[test]
+    fn what_came_from_the_primary_is_moved_away() {
+        let (_directory, data) = directory_with_wal();
+        let kept = new_name(&data, Timeline(1), Lsn(0x300_5000));
+        keep(&data, &kept, RANGE, "list").unwrap();
+        fs::create_dir(data.join("conf.d")).unwrap();
+        fs::write(data.join("conf.d/of-srv2.conf"), "theirs").unwrap();
+        fs::write(data.join("postgresql.conf"), "needed").unwrap();
+        restore_own_files(&kept, &data).unwrap();
+        assert!(!data.join("conf.d/of-srv2.conf").exists() && data.join("postgresql.conf").exists());
+        assert_eq!(fs::read_to_string(kept.join("from-the-primary/conf.d/of-srv2.conf")).unwrap(), "theirs");
+        // An older version has kept less than all, and says so by having no list.
+        fs::remove_file(kept.join(NAMES)).unwrap();
+        fs::write(data.join(".pgpass"), "own").unwrap();
+        restore_own_files(&kept, &data).unwrap();
+        assert!(data.join(".pgpass").exists());
     }
 }

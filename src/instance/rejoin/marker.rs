@@ -67,9 +67,24 @@ pub struct Marker {
     /// What the data directory leads to outside of itself, when it is cloned.
     #[serde(default)]
     pub outside: Places,
-    /// The directories that a clone fills, each with its inode as a line `<inode> <place>`.
+    /// What a rewind has kept that could not be ended: it is kept as well as what the clone in its place keeps.
+    #[serde(default)]
+    pub kept_before: Option<PathBuf>,
+    /// The directory was empty when this was planned: what is in it now was put there by somebody else.
+    #[serde(default)]
+    pub was_empty: bool,
+    /// The name of the directories in which the copies of a clone are made.
+    #[serde(default)]
+    pub nursery: String,
+    /// The copies are whole, and come to their places.
+    #[serde(default)]
+    pub whole: bool,
+    /// The places that a clone fills, each with what tells it from another one of that path: see `nursery::claim`.
     #[serde(default)]
     pub filled: String,
+    /// The system identifier that the source has to have; empty when it is not known.
+    #[serde(default)]
+    pub system: String,
     /// How much of a clone is done, in percent.
     pub percent: Option<u8>,
     /// How often it has failed.
@@ -149,6 +164,11 @@ mod tests {
             host: None,
             keep: 3,
             kept: None,
+            kept_before: Some("/data.kept-1".into()),
+            was_empty: true,
+            nursery: ".pgbaton-copy-1".to_owned(),
+            whole: true,
+            system: "7".to_owned(),
             outside: Places::from(
                 "pg_tblspc/7 /a volume/space
 pg_wal /wal"

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::keep_aside::{LIST, write_list};
 use super::marker::{beside, sync_parent};
+use super::nursery;
 use crate::policy::aside::{self, Back, Old, Site, Step, next, next_back, refusal};
 
 /// A directory outside of the data directory.
@@ -206,7 +207,7 @@ impl Move<'_> {
         match self.kept {
             None => Old::Nothing,
             Some(kept) if !is_there(kept) => Old::InPlace,
-            Some(_) if super::basebackup::has_entries(self.data) => Old::Replaced,
+            Some(_) if nursery::is_in_use(self.data) => Old::Replaced,
             Some(_) => Old::Aside,
         }
     }
@@ -254,7 +255,7 @@ impl Move<'_> {
 
     fn rename_data(&self) -> io::Result<()> {
         let Some(kept) = self.kept else { return Ok(()) };
-        write_list(self.data, self.list)?;
+        write_list(self.data, self.data, self.list)?;
         if let Err(error) = fs::rename(self.data, kept) {
             let _ = fs::remove_file(self.data.join(LIST));
             return Err(error);
@@ -282,12 +283,27 @@ pub(super) fn moved_with(data: &Path, kept: &Path) -> Vec<PathBuf> {
     moved
 }
 
+/// Where a path leads, also when there is nothing.
+pub(super) fn resolve(path: &Path) -> PathBuf {
+    const LONGEST: usize = 16;
+    let mut at = path.to_owned();
+    for _ in 0..LONGEST {
+        let Ok(to) = fs::read_link(&at) else { break };
+        at = at.parent().unwrap_or(Path::new("/")).join(to);
+    }
+    let parent = at.parent().and_then(|parent| fs::canonicalize(parent).ok());
+    match (parent, at.file_name()) {
+        (Some(parent), Some(name)) => parent.join(name),
+        _ => at,
+    }
+}
+
 pub(super) fn is_there(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok()
 }
 
 /// The fifth field of a line is a mount point, with white space and backslashes as octal numbers (proc(5)).
-fn is_mount_point(path: &Path) -> bool {
+pub(super) fn is_mount_point(path: &Path) -> bool {
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let escaped = path.to_string_lossy().replace('\\', "\\134").replace(' ', "\\040").replace('\t', "\\011");
     mounts.lines().any(|line| line.split(' ').nth(4) == Some(&escaped))
@@ -405,6 +421,22 @@ mod tests {
     }
 
     #[test]
+    fn a_path_leads_to_the_same_place_whether_or_not_something_is_there() {
+        let scene = scene();
+        let root = fs::canonicalize(scene.home.path()).unwrap();
+        symlink("there", root.join("link")).unwrap();
+        symlink(root.join("link"), root.join("link-to-link")).unwrap();
+        for _ in 0..2 {
+            for name in ["there", "link", "link-to-link"] {
+                assert_eq!(resolve(&root.join(name)), root.join("there"));
+            }
+            fs::create_dir(root.join("there")).unwrap_or_default();
+        }
+        symlink("circle", root.join("circle")).unwrap();
+        assert_eq!(resolve(&root.join("circle")), root.join("circle"));
+    }
+
+    #[test]
     fn a_kept_directory_goes_with_what_it_leads_to() {
         let scene = scene();
         scene.moving().run().unwrap();
@@ -412,7 +444,7 @@ mod tests {
         fs::create_dir(&stranger).unwrap();
         symlink(&stranger, scene.kept.join("pg_tblspc/1")).unwrap();
         assert_eq!(moved_with(&scene.data, &scene.kept).len(), 2);
-        remove_oldest(&scene.data, 0).unwrap();
+        remove_oldest(&scene.data, 0, &[]).unwrap();
         assert!(stranger.is_dir());
         let names = fs::read_dir(scene.home.path()).unwrap().map(|entry| entry.unwrap().file_name());
         assert!(names.into_iter().all(|name| !name.to_string_lossy().contains(".kept-")));

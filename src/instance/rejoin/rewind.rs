@@ -12,7 +12,7 @@ use std::fs;
 use std::io;
 use std::time::Duration;
 
-use super::keep_aside::{Range, keep, new_name, remove_oldest, restore_own_files, restore_wal};
+use super::keep_aside::{Range, clear_way, keep, new_name, remove_oldest, restore_own_files, restore_wal};
 use super::outside::links;
 use super::source::Source;
 use super::{Marker, Phase};
@@ -62,6 +62,10 @@ impl Rewind<'_> {
                 log::info!("going on with an interrupted rewind; its WAL is put back from {}", kept.display());
                 restore_wal(kept, data).map_err(|e| format!("cannot put the WAL back from {}: {e}", kept.display()))?;
             }
+        }
+        if let Some(kept) = &marker.kept {
+            self.source.look_in(kept);
+            clear_way(kept, data)?;
         }
         self.rewind_durably()?;
         if let Some(kept) = &marker.kept {
@@ -185,7 +189,7 @@ impl Rewind<'_> {
         let range = Range { checkpoint: plan.checkpoint, end, segment_size: control.segment_size };
         keep(data, &kept, range, &self.list(marker, timeline, plan.fork, end))?;
         log::info!("the WAL from {} to {end} is kept in {}", plan.checkpoint, kept.display());
-        if let Err(error) = remove_oldest(data, marker.keep) {
+        if let Err(error) = remove_oldest(data, marker.keep, &[&kept]) {
             log::warn!("cannot remove old kept-aside directories: {error}");
         }
         marker.kept = Some(kept);
@@ -199,7 +203,7 @@ impl Rewind<'_> {
             "Why: {}\nFrom: {data} on {}, timeline {timeline}\nBeyond the fork at {fork}: {bytes} bytes of WAL, to {end}\n\n\
              pg_wal      the WAL from the last common checkpoint to the end\n\
              pg_control  the control file\n\
-             config      the node's own configuration files\n\n\
+             config      the node's own files: configuration, keys, logs; config.txt is the list of them\n\n\
              To see what was written there: pg_waldump -p pg_wal -t {timeline} -s {fork}\n\n{}",
             marker.why,
             marker.node,

@@ -58,7 +58,9 @@ fn attempt(instance: &Instance, marker: &mut Marker) -> Result<(), String> {
             Err(RewindError::Never(reason)) if marker.may_clone => {
                 log::warn!("{reason}; cloning instead");
                 put_configuration_back(instance, marker)?;
-                let planned = Marker { task: Task::Clone, phase: Phase::Planned, kept: None, ..marker.clone() };
+                let kept_before = marker.kept.clone().or(marker.kept_before.clone());
+                let planned =
+                    Marker { task: Task::Clone, phase: Phase::Planned, kept: None, kept_before, ..marker.clone() };
                 *marker = planned;
                 let data = instance.data_directory();
                 marker.write(data).map_err(|e| format!("cannot write the marker: {e}"))?;
