@@ -25,6 +25,21 @@ fn exit_code() -> i32 {
     match CommandLine::parse().command {
         Command::Ocf { action } => ocf(&action),
         Command::Rejoin { ticket } => rejoin(ticket),
+        Command::Abandon { data } => abandon(&data),
+    }
+}
+
+/// By a person, as root or as the instance's owner.
+fn abandon(data: &std::path::Path) -> i32 {
+    match action::abandon(data) {
+        Ok(told) => {
+            println!("{told}");
+            0
+        }
+        Err(failure) => {
+            eprintln!("pgbaton: {failure}");
+            1
+        }
     }
 }
 

@@ -4,10 +4,23 @@
 
 mod support;
 
+use std::fs;
+use std::process::Command;
+
+use support::agent::{Answer, Call};
 use support::cluster::Cluster;
-use support::node::Seen;
-use support::rejoin::{Diverged, diverged, expect_following};
+use support::node::{Node, Seen};
+use support::rejoin::{
+    Diverged, bindir_with, diverged, diverged_by, diverged_with, expect_following, inserts_in, promote, write_segments,
+};
 use support::wait_until;
+
+/// What `initdb` leaves as it is: WAL is kept for nobody.
+const KEEPS_NO_WAL: &str = "wal_keep_size = 0";
+
+/// A rewind that is done, and looks as if it had been ended just before.
+const INTERRUPTED: &str =
+    "case \"$*\" in *--dry-run*) exec $real \"$@\" ;; esac\n$real \"$@\"; echo 'error: ended' >&2; exit 1";
 
 /// A recovery that asks a slow archive first: each file costs it three seconds.
 const SLOW_RECOVERY: &str = "restore_command = 'sleep 3; false'";
@@ -56,4 +69,171 @@ fn a_recovery_signal_that_was_left_lying_goes_with_the_demotion() {
     node.call("demote").run().expect_code(0);
     assert_eq!(node.seen(), Seen::Standby);
     assert!(!node.data.join("recovery.signal").exists());
+}
+
+/// Several segments since the last common checkpoint, several after the fork, and no slot.
+#[test]
+fn a_crashed_primary_is_rewound_where_nothing_keeps_wal() {
+    let Diverged { old, new, .. } =
+        diverged_by(KEEPS_NO_WAL, |old| write_segments(old, 3), |old| write_segments(old, 4));
+    new.sql("checkpoint");
+    old.call("start").timeout(60_000).run().expect_code(0);
+    expect_following(&old, &new);
+    assert_eq!(inserts_in(&old.kept_aside()[0]), 1000);
+}
+
+fn marker(node: &Node) -> Option<String> {
+    fs::read_to_string(node.data.with_file_name("data.rejoin")).ok()
+}
+
+/// The primary no longer has the WAL that follows the fork.
+fn left_behind() -> Diverged {
+    let diverged = diverged_with(KEEPS_NO_WAL);
+    for _ in 0..3 {
+        write_segments(&diverged.new, 1);
+        diverged.new.sql("checkpoint");
+    }
+    diverged
+}
+
+#[test]
+fn what_is_diverged_and_too_far_behind_is_refused_untouched_and_cloned_where_that_is_allowed() {
+    let Diverged { cluster, old, new } = left_behind();
+    let start = old.call("start").timeout(60_000).run().expect_code(0);
+    assert_eq!(start.logged("too far behind to be rewound"), 1, "{start:#?}");
+    for _ in 0..3 {
+        old.call("monitor").run().expect_code(0);
+    }
+    assert_eq!((old.seen(), cluster.attributes.state("srv1").as_str()), (Seen::Down, "rewinding fails"));
+    old.call("stop").run().expect_code(0);
+    let refused = old.call("start").run().expect_code(1);
+    for part in ["it has diverged", "too far behind", "oldest is", "rejoin=clone"] {
+        assert!(refused.reason().contains(part), "{part} is not in: {}", refused.reason());
+    }
+    assert!(old.kept_aside().is_empty());
+    old.call("start").parameter("rejoin", "clone").timeout(60_000).run().expect_code(0);
+    expect_following(&old, &new);
+    assert!(old.kept_aside()[0].join("PG_VERSION").is_file());
+}
+
+#[test]
+fn what_is_diverged_and_too_far_behind_is_cloned_at_once_where_that_is_allowed() {
+    let Diverged { old, new, .. } = left_behind();
+    old.call("start").parameter("rejoin", "clone").timeout(60_000).run().expect_code(0);
+    expect_following(&old, &new);
+}
+
+/// A start whose rewind ends half-way.
+fn start_interrupted(old: &Node) -> Answer {
+    let bin = bindir_with(old, "pg_rewind", INTERRUPTED);
+    let start = old.call("start").parameter("bindir", bin.to_str().unwrap()).timeout(60_000).run().expect_code(0);
+    assert_eq!(old.seen(), Seen::Down);
+    assert!(marker(old).is_some_and(|text| text.contains("\"Kept\"")), "{:?}", marker(old));
+    start
+}
+
+#[test]
+fn a_half_rewound_directory_is_not_started_because_nothing_seems_to_be_left_to_rewind() {
+    let Diverged { old, new, .. } = diverged();
+    start_interrupted(&old);
+    let bin = bindir_with(&old, "pg_rewind", "echo 'pg_rewind: no rewind required' >&2");
+    let start = old.call("start").parameter("bindir", bin.to_str().unwrap()).timeout(60_000).run().expect_code(0);
+    assert_eq!((old.seen(), start.logged("no rewind required")), (Seen::Down, 1), "{start:#?}");
+    old.call("start").timeout(60_000).run().expect_code(0);
+    expect_following(&old, &new);
+    assert_eq!((inserts_in(&old.kept_aside()[0]), old.kept_aside().len()), (1000, 1));
+}
+
+#[test]
+fn an_instance_that_was_only_planned_to_be_rewound_takes_part_when_the_primary_is_lost() {
+    let Diverged { cluster, old, new } = diverged();
+    let bin = bindir_with(&old, "pg_rewind", "echo 'pg_rewind: error: not now' >&2; exit 1");
+    old.call("start").parameter("bindir", bin.to_str().unwrap()).timeout(60_000).run().expect_code(0);
+    assert!(marker(&old).is_some() && old.seen() == Seen::Down);
+    new.crash();
+    cluster.attributes.set_promoted(&[]);
+    old.call("monitor").run().expect_code(0);
+    assert_eq!((old.seen(), marker(&old)), (Seen::Standby, None));
+    assert_eq!(old.sql("select count(*) from rows"), "1000");
+}
+
+/// From now on nobody receives what this primary writes.
+fn leave_alone(primary: &Node, standbys: &[&Node]) {
+    primary.cluster.take_address_away();
+    primary.sql("select pg_terminate_backend(pid) from pg_stat_replication");
+    for standby in standbys {
+        let ended = || standby.sql("select count(*) from pg_stat_wal_receiver") == "0";
+        wait_until("the receiver has ended", ended);
+    }
+}
+
+/// The first source has given pages away that nobody else has, and is lost.
+#[test]
+fn a_half_rewound_directory_is_rewound_to_the_primary_that_is_there_then() {
+    let cluster = Cluster::new();
+    cluster.attributes.set_members(&["srv1", "srv2", "srv3"]);
+    let (old, standbys) = cluster.replicating("srv1", &["srv2", "srv3"]);
+    let [new, third] = &standbys[..] else { panic!("two standbys") };
+    old.sql("create table rows (n int)");
+    old.await_streaming("srv2");
+    old.await_streaming("srv3");
+    leave_alone(&old, &[new, third]);
+    old.sql("insert into rows select generate_series(1, 1000)");
+    old.crash();
+    promote(&cluster, new, &["srv2"]);
+    new.await_streaming("srv3");
+    new.sql("create table fresh as select n, n as other from generate_series(1, 5000) n");
+    new.await_streaming("srv3");
+    leave_alone(new, &[third]);
+    new.sql("insert into fresh select n, -1 from generate_series(5001, 20000) n");
+    new.sql("create table lost as select generate_series(1, 5000)");
+    new.sql("checkpoint");
+    cluster.move_address_to(new);
+    start_interrupted(&old);
+    old.call("stop").run().expect_code(0);
+    new.crash();
+    promote(&cluster, third, &["srv3"]);
+    third.sql("insert into fresh select n, -2 from generate_series(5001, 9000) n");
+    let start = old.call("start").timeout(60_000).run().expect_code(0);
+    assert_eq!(start.logged("rewinding from srv3 now, and no longer from srv2"), 1, "{start:#?}");
+    assert_eq!(old.seen(), Seen::Standby, "{start:#?} {:?}", marker(&old));
+    expect_following(&old, third);
+    let seen = |node: &Node| {
+        node.sql("select count(*) || ' ' || sum(other) || ' ' || (select count(*) from pg_class) from fresh")
+    };
+    assert_eq!(seen(&old), seen(third));
+}
+
+fn abandon(node: &Node) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_pgbaton")).arg("abandon").arg(&node.data).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn a_person_ends_a_return_with_one_command_and_nothing_is_destroyed() {
+    let Diverged { old, new: _new, .. } = diverged();
+    start_interrupted(&old);
+    let without = |call: Call| call.parameter("rejoin", "none");
+    let refused = without(old.call("start")).run().expect_code(1);
+    assert!(refused.reason().contains("half rewound") && refused.reason().contains("pgbaton abandon"), "{refused:#?}");
+    old.call("stop").run().expect_code(0);
+    let kept = old.kept_aside();
+    assert!(abandon(&old).contains(kept[0].to_str().unwrap()));
+    assert_eq!((inserts_in(&kept[0]), marker(&old)), (1000, None));
+    let refused = without(old.call("start")).run().expect_code(5);
+    assert!(refused.reason().contains("pgbaton abandon"), "{refused:#?}");
+    old.call("monitor").meta("interval", "0").run().expect_code(7);
+    assert!(abandon(&old).contains("no return"));
+}
+
+#[test]
+fn a_marker_that_cannot_be_read_is_refused_with_the_command() {
+    let Diverged { old, .. } = diverged();
+    for text in ["nonsense", "{\"version\":99}"] {
+        fs::write(old.data.with_file_name("data.rejoin"), text).unwrap();
+        let refused = old.call("start").run().expect_code(1);
+        assert!(refused.reason().contains("pgbaton abandon"), "{refused:#?}");
+        assert_eq!(old.seen(), Seen::Down);
+    }
 }

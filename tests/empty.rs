@@ -236,18 +236,19 @@ fn a_clone_whose_primary_is_gone_is_made_from_the_next_one() {
     assert_eq!(empty.seen(), Seen::Down);
     first.crash();
     cluster.attributes.set_promoted(&[]);
-    assert_eq!(start().logged("cloning has failed"), 1);
+    assert_eq!(start().logged("cloning cannot go on: there is no primary"), 1);
+    promote(&cluster, next, &["srv3"]);
     // A volume is mounted over the directory that the attempts were about to fill.
     let (data, hidden) = (&empty.data, empty.data.with_file_name("hidden"));
     fs::rename(data, &hidden).unwrap();
     empty.copy_from(&next.data.with_file_name("run"));
-    assert_eq!(start().logged("put there by somebody else"), 1);
+    let refused = start();
+    assert_eq!(refused.logged("cloning from srv3 now"), 1, "{refused:#?}");
+    assert_eq!(refused.logged("put there by somebody else"), 1, "{refused:#?}");
     assert!(data.join("postgresql.auto.conf").is_file());
     fs::remove_dir_all(data).unwrap();
     fs::rename(&hidden, data).unwrap();
-    promote(&cluster, next, &["srv3"]);
     let last = start();
-    assert_eq!(last.logged("cloning from srv3 now"), 1);
     assert_eq!(empty.seen(), Seen::Standby, "{last:#?}");
     expect_following(&empty, next);
 }

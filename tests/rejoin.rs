@@ -5,26 +5,14 @@
 mod support;
 
 use std::fs;
-use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use support::cluster::Cluster;
 use support::node::{Seen, as_owner, as_owner_of_files, run};
-use support::rejoin::{Diverged, diverged, diverged_with, expect_following, promote};
+use support::rejoin::{Diverged, diverged, diverged_with, expect_following, inserts_in, promote};
 use support::transition::Promotion;
 use support::wait_until;
-
-/// The rows that WAL kept aside inserts beyond the fork, counted by pg_waldump.
-fn inserts_in(kept: &Path) -> usize {
-    let name = kept.file_name().unwrap().to_string_lossy().into_owned();
-    let mut words = name.trim_start_matches("data.kept-").splitn(3, '-').skip(1);
-    let (timeline, fork) = (words.next().unwrap(), words.next().unwrap().replace('-', "/"));
-    let mut waldump = as_owner("pg_waldump");
-    waldump.arg("-p").arg(kept.join("pg_wal")).args(["-t", timeline, "-s", &fork, "-r", "Heap"]);
-    let output = waldump.output().unwrap();
-    String::from_utf8_lossy(&output.stdout).lines().filter(|line| line.contains("desc: INSERT")).count()
-}
 
 #[test]
 fn a_diverged_primary_is_rewound_and_what_it_alone_had_is_kept_aside() {

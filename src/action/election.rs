@@ -244,6 +244,8 @@ impl Agent {
         match self.instance.rejoining() {
             Ok(Rejoining::No) => false,
             Ok(Rejoining::Waiting(_)) => self.instance.missing().is_some(),
+            // It was to be rewound or cloned, and is still what it was.
+            Ok(Rejoining::Interrupted(marker)) => !marker.is_untouched(),
             _ => true,
         }
     }

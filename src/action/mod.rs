@@ -1,5 +1,6 @@
 //! The actions: facts, policy, one step, facts again, under one deadline.
 
+mod attempt;
 mod candidacy;
 mod demote;
 mod election;
@@ -20,13 +21,13 @@ mod strike;
 mod validate;
 mod waiting;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::cluster::{self, Cluster};
 use crate::instance::Instance;
 use crate::ocf::{Action, Environment, ExitCode, Failure, META_DATA, Request};
-use crate::sys::Deadline;
+use crate::sys::{Deadline, Owner};
 use crate::types::NodeName;
 
 /// What every action returns: an exit code that is no failure, or a failure with its reason.
@@ -67,6 +68,24 @@ pub fn rejoin(environment: &Environment, ticket: u64) -> Result<(), Failure> {
     let request = Request::read(environment).map_err(|e| Failure::generic(format!("OCF_RESOURCE_INSTANCE: {e}")))?;
     crate::sys::start_log(&format!("pgbaton({})", request.resource), log::LevelFilter::Info);
     crate::instance::rejoin::work(&request, ticket)
+}
+
+/// Ends the return of an instance that is half rewound or cloned, and tells what there is now. Nothing is destroyed.
+///
+/// # Errors
+/// When it is under way, or a file cannot be renamed.
+pub fn abandon(data: &Path) -> Result<String, Failure> {
+    let unknown =
+        || Failure::generic(format!("{}: no such directory, or root's; name a data directory", data.display()));
+    let data = data.canonicalize().map_err(|_| unknown())?;
+    let owner = Owner::of_path(&data).ok_or_else(unknown)?;
+    let environment = Environment::from([
+        ("OCF_RESOURCE_INSTANCE", "abandon"),
+        ("OCF_RESKEY_pgdata", data.to_str().ok_or_else(unknown)?),
+        ("OCF_RESKEY_system_user", owner.name()),
+    ]);
+    let request = Request::read(&environment).map_err(|e| Failure::generic(e.to_string()))?;
+    Instance::new(&request.parameters, &request.resource).abandon_rejoin(Deadline::after(Duration::from_secs(60)))
 }
 
 impl Agent {

@@ -38,15 +38,12 @@ impl Agent {
             // The marker stays until the server answers: its recovery may outlast this action.
             Rejoining::Done(_) => Ok(WayIn::Launch),
             Rejoining::UnderWay(marker) => self.await_worker(&marker),
-            Rejoining::Interrupted(marker) => {
-                log::info!("going on with what was interrupted: {}", marker.why);
-                self.set_to_work(&self.aimed(marker))
-            }
+            Rejoining::Interrupted(marker) => self.way_in_again(&marker),
         }
     }
 
     fn way_in_without_marker(&self) -> Result<WayIn, Failure> {
-        if self.in_cluster() { self.way_in_of_stopped() } else { Ok(WayIn::Launch) }
+        if self.in_cluster() { self.way_in_of_stopped(None) } else { Ok(WayIn::Launch) }
     }
 
     /// A directory that is half rewound or cloned is never started.
@@ -93,7 +90,7 @@ impl Agent {
         self.deadline.at_most(self.deadline.remaining() * 2 / 3)
     }
 
-    fn end_of_rejoin(&self) -> Result<WayIn, Failure> {
+    pub(super) fn end_of_rejoin(&self) -> Result<WayIn, Failure> {
         let removed = self.instance.finish_rejoin(self.deadline);
         removed.map_err(|e| Failure::generic(format!("cannot remove the marker of the rejoin: {e}")))?;
         Ok(WayIn::Launch)
@@ -115,11 +112,7 @@ impl Agent {
             Ok(Rejoining::UnderWay(marker)) => Some(Ok(self.tell_of_work(&marker))),
             Ok(_) if probe => None,
             Ok(Rejoining::Waiting(marker)) => Some(self.clone_or_go_on_waiting(&marker)),
-            Ok(Rejoining::Interrupted(marker)) => {
-                let is_due = self.instance.rejoin_is_due(&marker);
-                let again = if is_due { self.start_worker(&self.aimed(marker.clone())) } else { Ok(()) };
-                Some(again.map(|()| self.tell_of_work(&marker)))
-            }
+            Ok(Rejoining::Interrupted(marker)) => Some(self.monitor_interrupted(&marker)),
             Ok(Rejoining::Done(_)) => Some(self.rejoin_done()),
             Ok(Rejoining::No) => None,
         }
@@ -129,7 +122,7 @@ impl Agent {
         self.tell(&condition_of(marker))
     }
 
-    fn rejoin_done(&self) -> Result<ExitCode, Failure> {
+    pub(super) fn rejoin_done(&self) -> Result<ExitCode, Failure> {
         self.become_standby(Check::Nothing).map(|()| ExitCode::Success)
     }
 
@@ -147,13 +140,24 @@ impl Agent {
     }
 
     /// Has an instance mended that cannot follow, if the parameter allows it.
-    pub(super) fn mend(&self, trouble: &Trouble, primary: &Record) -> Result<WayIn, Failure> {
-        let marker = self.plan_mending(trouble, primary)?;
+    pub(super) fn mend(&self, trouble: &Trouble, primary: &Record, old: Option<&Marker>) -> Result<WayIn, Failure> {
+        let marker = self.plan_mending(trouble, primary, old)?;
         self.set_to_work(&marker)
     }
 
-    pub(super) fn plan_mending(&self, trouble: &Trouble, primary: &Record) -> Result<Marker, Failure> {
+    /// `old` is the marker of an earlier attempt that has changed nothing: what it found out, and how often it failed.
+    pub(super) fn plan_mending(
+        &self,
+        trouble: &Trouble,
+        primary: &Record,
+        old: Option<&Marker>,
+    ) -> Result<Marker, Failure> {
         let rejoin = self.request.parameters.rejoin()?;
+        let hopeless = old.map(|old| self.facts(old, Some(primary))).transpose()?.and_then(|facts| facts.hopeless);
+        let trouble = &match (trouble, hopeless) {
+            (Trouble::Diverged(at, Ok(())), Some(why)) => Trouble::Diverged(*at, Err(why)),
+            (trouble, _) => trouble.clone(),
+        };
         let task = match remedy(trouble, rejoin) {
             Remedy::Refuse(why) => {
                 let code = if *trouble == Trouble::Empty { ExitCode::NotInstalled } else { ExitCode::Generic };
@@ -162,7 +166,14 @@ impl Agent {
             Remedy::Rewind => Task::Rewind,
             Remedy::Clone => Task::Clone,
         };
-        let marker = self.aimed_at(primary, self.new_marker(task, trouble)?)?;
+        let new = Marker {
+            failures: old.map_or(0, |old| old.failures),
+            last_failure: old.and_then(|old| old.last_failure.clone()),
+            ..self.new_marker(task, trouble)?
+        };
+        let saved = old.is_some_and(|old| old.phase == Phase::Saved && task == Task::Rewind);
+        let new = if saved { Marker { phase: Phase::Saved, ..new } } else { new };
+        let marker = self.aimed_at(primary, new)?;
         log::warn!("this instance cannot follow {}: {}; {}", marker.primary, marker.why, doing(task));
         self.instance.plan_rejoin(marker.clone(), self.deadline)?;
         Ok(marker)
@@ -171,6 +182,7 @@ impl Agent {
     /// A marker without a primary.
     pub(super) fn new_marker(&self, task: Task, trouble: &Trouble) -> Result<Marker, Failure> {
         Ok(Marker {
+            version: 0,
             ticket: 0,
             task,
             phase: Phase::Waiting,
@@ -189,6 +201,11 @@ impl Agent {
             whole: false,
             filled: String::new(),
             system: String::new(),
+            own: None,
+            fork: None,
+            redo: None,
+            touched: false,
+            hopeless: None,
             percent: None,
             failures: 0,
             last_failure: None,
@@ -196,7 +213,7 @@ impl Agent {
     }
 
     /// The marker with this primary as the source.
-    fn aimed_at(&self, primary: &Record, marker: Marker) -> Result<Marker, Failure> {
+    pub(super) fn aimed_at(&self, primary: &Record, marker: Marker) -> Result<Marker, Failure> {
         let phase = if marker.phase == Phase::Waiting { Phase::Planned } else { marker.phase };
         Ok(Marker {
             phase,
@@ -206,26 +223,6 @@ impl Agent {
             host: self.host_to_follow(&primary.primary)?,
             ..marker
         })
-    }
-
-    /// A clone that was interrupted may be aimed at a primary that is gone since. One that nobody has taken the place of
-    /// may be back by now.
-    fn aimed(&self, marker: Marker) -> Marker {
-        let is_another = |primary: &Record| primary.primary.as_str() != marker.primary;
-        let Some(primary) = self.primary_there().filter(|primary| marker.task == Task::Clone && is_another(primary))
-        else {
-            return marker;
-        };
-        match self.aimed_at(&primary, marker.clone()) {
-            Ok(aimed) => {
-                log::info!("cloning from {} now, and no longer from {}", aimed.primary, marker.primary);
-                aimed
-            }
-            Err(failure) => {
-                log::warn!("cannot clone from {} yet: {failure}", primary.primary);
-                marker
-            }
-        }
     }
 
     /// The primary's address where standbys follow the promoted node, and not whom `primary_conninfo` names.
@@ -243,7 +240,7 @@ impl Agent {
         started.map_err(|e| Failure::generic(format!("cannot start the rejoin: {e}")))
     }
 
-    fn set_to_work(&self, marker: &Marker) -> Result<WayIn, Failure> {
+    pub(super) fn set_to_work(&self, marker: &Marker) -> Result<WayIn, Failure> {
         self.start_worker(marker)?;
         let begins = self.deadline.at_most(WORKER_BEGINS);
         let mut pace = Pace::up_to(Duration::from_millis(50));
@@ -277,16 +274,27 @@ impl Agent {
         }
     }
 
-    fn way_in_of_stopped(&self) -> Result<WayIn, Failure> {
+    /// `old` is the marker of an attempt that has changed nothing.
+    pub(super) fn way_in_of_stopped(&self, old: Option<&Marker>) -> Result<WayIn, Failure> {
         if self.may_wait_for_primary()? {
             return self.clone_or_wait();
         }
-        let Some(primary) = self.other_primary(self.deadline.at_most(Duration::from_secs(5))) else {
-            return Ok(WayIn::Launch);
-        };
+        match self.trouble_with_primary()? {
+            Some((trouble, primary)) => self.mend(&trouble, &primary, old),
+            None if old.is_some() => {
+                log::info!("nothing keeps this instance from being started any more; what was planned is forgotten");
+                self.end_of_rejoin()
+            }
+            None => Ok(WayIn::Launch),
+        }
+    }
+
+    /// What keeps this instance, which is down, from following the promoted one.
+    fn trouble_with_primary(&self) -> Result<Option<(Trouble, Record)>, Failure> {
+        let Some(primary) = self.other_primary(self.deadline.at_most(Duration::from_secs(5))) else { return Ok(None) };
         match self.trouble_of_stopped(&primary) {
-            Some(trouble) if self.is_promoted_there(&primary.primary)? => self.mend(&trouble, &primary),
-            _ => Ok(WayIn::Launch),
+            Some(trouble) if self.is_promoted_there(&primary.primary)? => Ok(Some((trouble, primary))),
+            _ => Ok(None),
         }
     }
 
@@ -317,7 +325,7 @@ impl Agent {
 
     /// What keeps an instance that is down from following this primary. That it cannot be found out is no
     /// trouble: the server itself follows or does not.
-    fn trouble_of_stopped(&self, primary: &Record) -> Option<Trouble> {
+    pub(super) fn trouble_of_stopped(&self, primary: &Record) -> Option<Trouble> {
         if self.instance.has_empty_directory() {
             return Some(Trouble::Empty);
         }
@@ -359,7 +367,7 @@ impl Agent {
         if !self.is_promoted_there(&primary.primary)? {
             return Ok(None);
         }
-        match self.plan_mending(&trouble, &primary) {
+        match self.plan_mending(&trouble, &primary, None) {
             Err(refused) => {
                 self.log_refusal_once(&refused.to_string());
                 Ok(Some(Condition::standby(state_of(&trouble), Some(refused.to_string()))))
@@ -427,7 +435,7 @@ fn trouble(standing: Standing, control: &ControlData) -> Option<Trouble> {
     }
 }
 
-fn doing(task: Task) -> &'static str {
+pub(super) fn doing(task: Task) -> &'static str {
     match task {
         Task::Rewind => "rewinding",
         Task::Clone => "cloning",
@@ -435,23 +443,27 @@ fn doing(task: Task) -> &'static str {
 }
 
 /// The few words of the node attribute.
-fn in_words(marker: &Marker) -> String {
+pub(super) fn in_words(marker: &Marker) -> String {
     match (marker.task, marker.percent, marker.failures) {
         _ if marker.phase == Phase::Waiting => WAITING.to_owned(),
-        (task, _, failures) if failures > 1 => format!("{} fails", doing(task)),
+        (task, _, failures) if failures > 1 || marker.hopeless.is_some() => format!("{} fails", doing(task)),
         (Task::Clone, Some(percent), _) => format!("cloning {percent} %"),
         (task, _, _) => doing(task).to_owned(),
     }
 }
 
 fn condition_of(marker: &Marker) -> Condition {
-    let reason = match (marker.task, marker.failures > 1) {
-        _ if marker.phase == Phase::Waiting => "the data directory is empty and waits for a primary to be cloned from",
-        (_, true) => "the instance cannot be rewound or cloned; the system log says why",
-        (Task::Rewind, false) => "the instance is being rewound and streams when that is done",
-        (Task::Clone, false) => "the instance is being cloned and streams when that is done",
+    let failure = || marker.last_failure.as_deref().unwrap_or("the system log says why");
+    let reason = match (marker.task, marker.failures > 1 || marker.hopeless.is_some()) {
+        _ if marker.phase == Phase::Waiting => {
+            "the data directory is empty and waits for a primary to be cloned from".to_owned()
+        }
+        (Task::Rewind, true) => format!("the instance cannot be rewound: {}", failure()),
+        (Task::Clone, true) => format!("the instance cannot be cloned: {}", failure()),
+        (Task::Rewind, false) => "the instance is being rewound and streams when that is done".to_owned(),
+        (Task::Clone, false) => "the instance is being cloned and streams when that is done".to_owned(),
     };
-    Condition::standby(in_words(marker), Some(reason.to_owned()))
+    Condition::standby(in_words(marker), Some(reason))
 }
 
 fn state_of(trouble: &Trouble) -> String {

@@ -33,7 +33,7 @@ impl Agent {
     /// For `start`. What the cluster does not tell now it tells a later monitor.
     pub(super) fn clone_or_wait(&self) -> Result<WayIn, Failure> {
         if let Some(primary) = self.primary_there() {
-            return self.mend(&Trouble::Empty, &primary);
+            return self.mend(&Trouble::Empty, &primary, None);
         }
         let marker = self.new_marker(Task::Clone, &Trouble::Empty)?;
         self.instance.plan_rejoin(marker, self.deadline)?;
@@ -49,7 +49,7 @@ impl Agent {
         let found = prospect(is_empty, primary.is_some(), self.other_candidates());
         let (words, why) = match (found, primary) {
             (Prospect::Clone, Some(primary)) => {
-                let planned = self.plan_mending(&Trouble::Empty, &primary)?;
+                let planned = self.plan_mending(&Trouble::Empty, &primary, None)?;
                 self.start_worker(&planned)?;
                 return Ok(self.tell_of_work(&planned));
             }
@@ -111,7 +111,8 @@ impl Agent {
             _ if self.instance.is_running() => true,
             Ok(Rejoining::No | Rejoining::Waiting(_)) => !self.instance.has_empty_directory(),
             Ok(Rejoining::Done(_)) => true,
-            Ok(Rejoining::UnderWay(_) | Rejoining::Interrupted(_)) | Err(_) => false,
+            Ok(Rejoining::Interrupted(marker)) => marker.is_untouched() && !self.instance.has_empty_directory(),
+            Ok(Rejoining::UnderWay(_)) | Err(_) => false,
         }
     }
 }

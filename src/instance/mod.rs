@@ -128,6 +128,13 @@ impl Instance {
     pub fn missing(&self) -> Option<String> {
         let data = self.data_directory();
         if !data.join("PG_VERSION").is_file() {
+            if rejoin::was_abandoned(data) {
+                return Some(format!(
+                    "{} is half rewound or cloned, and its return was ended by 'pgbaton abandon'; put a copy of the database \
+                     there, or empty the directory and set rejoin=clone",
+                    data.display()
+                ));
+            }
             let data = data.display();
             return Some(format!(
                 "{data} is not a data directory: it has no PG_VERSION; mount it, or correct pgdata or datadir"

@@ -24,6 +24,11 @@ pub enum Command {
         /// start, stop, monitor, promote, demote, notify, validate-all, meta-data or methods
         action: String,
     },
+    /// End the return of an instance that is half rewound or cloned; destroys nothing
+    Abandon {
+        /// The data directory; the resource must be stopped on this node
+        data: std::path::PathBuf,
+    },
     /// Rewind or clone an instance, as the agent has planned it
     #[command(hide = true)]
     Rejoin {

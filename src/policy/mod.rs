@@ -2,6 +2,7 @@
 //! out. One file per question.
 
 pub mod aside;
+pub mod attempt;
 pub mod candidacy;
 pub mod condition;
 pub mod conninfo;

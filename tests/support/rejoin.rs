@@ -1,9 +1,12 @@
 //! An old primary that has diverged, the promotion of the new one, and what a node looks like that has come back.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::cluster::Cluster;
-use super::node::{Node, Seen};
+use super::node::{Node, Seen, as_owner, bindir};
 use super::transition::Promotion;
 use super::wait_until;
 
@@ -20,6 +23,11 @@ pub(crate) fn diverged() -> Diverged {
 }
 
 pub(crate) fn diverged_with(settings: &str) -> Diverged {
+    diverged_by(settings, |_| {}, |old| drop(old.sql("insert into rows select generate_series(1, 1000)")))
+}
+
+/// The same, with what the old primary does while the other one receives it, and what it does alone.
+pub(crate) fn diverged_by(settings: &str, together: impl Fn(&Node), alone: impl Fn(&Node)) -> Diverged {
     let cluster = Cluster::new();
     cluster.attributes.set_members(&["srv1", "srv2"]);
     let old = cluster.node("srv1");
@@ -30,14 +38,36 @@ pub(crate) fn diverged_with(settings: &str) -> Diverged {
     let new = cluster.backup_of(&old, "srv2");
     new.configure(settings);
     new.run_as_standby();
+    together(&old);
     old.await_streaming("srv2");
     cluster.take_address_away();
     old.sql("select pg_terminate_backend(pid) from pg_stat_replication");
     wait_until("the receiver has ended", || new.sql("select count(*) from pg_stat_wal_receiver") == "0");
-    old.sql("insert into rows select generate_series(1, 1000)");
+    alone(&old);
     old.crash();
     promote(&cluster, &new, &["srv2"]);
     Diverged { cluster, old, new }
+}
+
+/// As many segments of WAL, each of them with some rows.
+pub(crate) fn write_segments(node: &Node, number: usize) {
+    for _ in 0..number {
+        node.sql("insert into rows select generate_series(1, 250)");
+        node.sql("select pg_switch_wal()");
+    }
+}
+
+/// PostgreSQL's programs, one of them replaced by a script. In it `$real` is the program itself.
+pub(crate) fn bindir_with(node: &Node, name: &str, script: &str) -> PathBuf {
+    let number = fs::read_dir(node.data.parent().unwrap()).unwrap().count();
+    let directory = node.directory_beside(&format!("bin-{number}"));
+    for entry in fs::read_dir(bindir()).unwrap().flatten().filter(|entry| entry.file_name() != name) {
+        std::os::unix::fs::symlink(entry.path(), directory.join(entry.file_name())).unwrap();
+    }
+    let text = format!("#!/bin/sh\nreal={}\n{script}\n", bindir().join(name).display());
+    fs::write(directory.join(name), text).unwrap();
+    fs::set_permissions(directory.join(name), fs::Permissions::from_mode(0o755)).unwrap();
+    directory
 }
 
 /// An election and a promotion, and what comes with it: the address, and the first monitor.
@@ -57,4 +87,15 @@ pub(crate) fn expect_following(standby: &Node, primary: &Node) {
     primary.await_streaming(&standby.name);
     assert_eq!(standby.sql("select count(*) from rows"), primary.sql("select count(*) from rows"));
     assert!(!standby.data.with_file_name("data.rejoin").exists(), "the marker is left");
+}
+
+/// The rows that WAL kept aside inserts beyond the fork, counted by pg_waldump.
+pub(crate) fn inserts_in(kept: &Path) -> usize {
+    let name = kept.file_name().unwrap().to_string_lossy().into_owned();
+    let mut words = name.trim_start_matches("data.kept-").splitn(3, '-').skip(1);
+    let (timeline, fork) = (words.next().unwrap(), words.next().unwrap().replace('-', "/"));
+    let mut waldump = as_owner("pg_waldump");
+    waldump.arg("-p").arg(kept.join("pg_wal")).args(["-t", timeline, "-s", &fork, "-r", "Heap"]);
+    let output = waldump.output().unwrap();
+    String::from_utf8_lossy(&output.stdout).lines().filter(|line| line.contains("desc: INSERT")).count()
 }

@@ -15,7 +15,6 @@ use nix::sys::statvfs::statvfs;
 use super::marker::{beside, sync_parent};
 use super::outside::{moved_with, resolve};
 use super::own_files::{self, copy_durably};
-use crate::instance::wal::parse_segment_name;
 use crate::sys::utc_now;
 use crate::types::{Lsn, Timeline};
 
@@ -37,59 +36,20 @@ pub(super) fn new_name(data: &Path, timeline: Timeline, fork: Lsn) -> PathBuf {
     beside(data, &format!(".kept-{}-{timeline}-{position}", utc_now()))
 }
 
-/// What of the WAL is kept.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Range {
-    /// The last checkpoint before the fork: a rewind reads from there.
-    pub(super) checkpoint: Lsn,
-    /// The end of the instance's WAL.
-    pub(super) end: Lsn,
-    /// Bytes per segment.
-    pub(super) segment_size: u64,
-}
-
-/// Copies what is to be kept into a new directory. All of it is on disk when this returns.
+/// Adds the node's own files to what is being kept, their list, and the text for people.
 ///
 /// # Errors
 /// When there is not enough room, with the sizes, or a file cannot be copied.
-pub(super) fn keep(data: &Path, kept: &Path, range: Range, list: &str) -> Result<(), String> {
-    let (wal, own) = (wal(data, range).map_err(|e| format!("cannot list the WAL: {e}"))?, own_files::list(data)?);
-    let size: u64 = wal.iter().filter_map(|(from, _)| fs::metadata(from).ok()).map(|data| data.len()).sum();
-    // An attempt that was killed has left this; it has its real name only when it is complete.
-    let unfinished = beside(data, ".kept.unfinished");
-    let _ = fs::remove_dir_all(&unfinished);
-    refuse_without_room(data, size + own_files::size(data, &own))?;
-    let failed = |e: io::Error| format!("cannot keep the WAL aside in {}: {e}", kept.display());
-    for (from, to) in &wal {
-        copy_durably(from, &unfinished.join(to)).map_err(failed)?;
-    }
-    let brought = own_files::bring(&own, data, &unfinished.join(CONFIG));
-    brought.map_err(|e| format!("cannot keep the node's own files aside: {e}"))?;
-    let finish = || -> io::Result<()> {
-        own_files::write_names(&unfinished.join(NAMES), &own)?;
-        write_list(&unfinished, data, list)?;
-        own_files::sync(&unfinished.join("pg_wal"))?;
-        own_files::sync(&unfinished)?;
-        fs::rename(&unfinished, kept)?;
-        sync_parent(kept)
-    };
-    finish().map_err(failed)
-}
-
-/// The WAL and the control file that are copied, and under which name below the directory.
-fn wal(data: &Path, range: Range) -> io::Result<Vec<(PathBuf, PathBuf)>> {
-    let size = range.segment_size.max(1);
-    let wanted = range.checkpoint.0 / size..=range.end.0 / size;
-    let mut files = vec![(data.join("global/pg_control"), PathBuf::from("pg_control"))];
-    for entry in fs::read_dir(data.join("pg_wal"))?.flatten() {
-        let name = entry.file_name();
-        let text = name.to_string_lossy();
-        let is_wanted = parse_segment_name(&text, size).is_some_and(|(_, number)| wanted.contains(&number));
-        if is_wanted || text.ends_with(".history") {
-            files.push((entry.path(), Path::new("pg_wal").join(&name)));
-        }
-    }
-    Ok(files)
+pub(super) fn add_own_files(data: &Path, kept: &Path, list: &str) -> Result<(), String> {
+    let own = own_files::list(data)?;
+    refuse_without_room(data, own_files::size(data, &own))?;
+    own_files::bring(&own, data, &kept.join(CONFIG))
+        .and_then(|()| {
+            own_files::write_names(&kept.join(NAMES), &own)
+                .and_then(|()| write_list(kept, data, list))
+                .map_err(|e| e.to_string())
+        })
+        .map_err(|e| format!("cannot keep the node's own files aside: {e}"))
 }
 
 /// Puts the node's own files back as they were, and moves away what came from the source besides.
@@ -279,6 +239,7 @@ fn has_postmaster(directory: &Path) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::own_wal;
     use super::*;
 
     fn directory_with_wal() -> (tempfile::TempDir, PathBuf) {
@@ -296,28 +257,6 @@ mod tests {
             fs::write(data.join(name), text).unwrap();
         }
         (directory, data)
-    }
-
-    const RANGE: Range = Range { checkpoint: Lsn(0x300_0028), end: Lsn(0x400_1000), segment_size: 16 << 20 };
-
-    #[test]
-    fn what_is_kept_can_be_put_back() {
-        let (_directory, data) = directory_with_wal();
-        let kept = new_name(&data, Timeline(1), Lsn(0x300_5000));
-        keep(&data, &kept, RANGE, "list").unwrap();
-        let mut names: Vec<_> = fs::read_dir(kept.join("pg_wal")).unwrap().map(|e| e.unwrap().file_name()).collect();
-        names.sort();
-        assert_eq!(names, ["000000010000000000000003", "000000010000000000000004", "00000002.history"]);
-        for name in ["pg_wal/000000010000000000000004", "global/pg_control", "pg_hba.conf"] {
-            fs::write(data.join(name), "overwritten").unwrap();
-        }
-        restore_wal(&kept, &data).unwrap();
-        restore_own_files(&kept, &data).unwrap();
-        for (name, text) in
-            [("pg_wal/000000010000000000000004", "4"), ("global/pg_control", "c"), ("pg_hba.conf", "own")]
-        {
-            assert_eq!(fs::read_to_string(data.join(name)).unwrap(), text);
-        }
     }
 
     #[test]
@@ -415,7 +354,8 @@ mod tests {
     fn what_came_from_the_primary_is_moved_away() {
         let (_directory, data) = directory_with_wal();
         let kept = new_name(&data, Timeline(1), Lsn(0x300_5000));
-        keep(&data, &kept, RANGE, "list").unwrap();
+        own_wal::save(&data, 1, 16 << 20).unwrap();
+        own_wal::finish(&data, &kept, "list").unwrap();
         fs::create_dir(data.join("conf.d")).unwrap();
         fs::write(data.join("conf.d/of-srv2.conf"), "theirs").unwrap();
         fs::write(data.join("postgresql.conf"), "needed").unwrap();

@@ -13,8 +13,16 @@ use serde::{Deserialize, Serialize};
 
 use super::outside::Places;
 use crate::instance::files::read_up_to;
+use crate::types::{History, Lsn};
 
-/// Larger than any marker: it holds two reasons, a path and some names.
+/// The version that is written. An agent that reads a later one does not know what it means.
+const VERSION: u64 = 2;
+
+fn first_version() -> u64 {
+    1
+}
+
+/// Larger than any marker: it holds some reasons, a path, a history and some names.
 const LONGEST: u64 = 1 << 16;
 
 /// What is being done.
@@ -33,6 +41,8 @@ pub enum Phase {
     Waiting,
     /// Nothing was changed yet.
     Planned,
+    /// The instance's WAL is copied, and the instance recovers by itself. It is still what it was.
+    Saved,
     /// What only this instance has is kept aside, and the directory is being changed.
     Kept,
     /// The directory is an instance again, and may be started.
@@ -42,6 +52,9 @@ pub enum Phase {
 /// Everything that the worker needs to know, and that the agent tells of its work.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Marker {
+    /// The version of this text; what an agent wrote that knew no versions is version 1.
+    #[serde(default = "first_version")]
+    pub version: u64,
     /// Which worker may do it: one that was started before the last `stop` may not.
     pub ticket: u64,
     /// What is being done.
@@ -85,6 +98,21 @@ pub struct Marker {
     /// The system identifier that the source has to have; empty when it is not known.
     #[serde(default)]
     pub system: String,
+    /// From version 2 on, of a rewind: the history of the instance's own timeline, as it was before.
+    #[serde(default)]
+    pub own: Option<String>,
+    /// From version 2 on: the fork that the instance was first rewound from.
+    #[serde(default)]
+    pub fork: Option<String>,
+    /// From version 2 on: where the recovery of the rewound instance begins.
+    #[serde(default)]
+    pub redo: Option<String>,
+    /// From version 2 on: a rewind may have changed the directory.
+    #[serde(default)]
+    pub touched: bool,
+    /// From version 2 on: why it will never work with this primary.
+    #[serde(default)]
+    pub hopeless: Option<String>,
     /// How much of a clone is done, in percent.
     pub percent: Option<u8>,
     /// How often it has failed.
@@ -118,7 +146,37 @@ impl Marker {
         if fs::symlink_metadata(&path).is_err() {
             return Ok(None);
         }
-        serde_json::from_str(&read_up_to(&path, LONGEST)?).map(Some).map_err(io::Error::from)
+        let text: serde_json::Value = serde_json::from_str(&read_up_to(&path, LONGEST)?)?;
+        match text.get("version").map(serde_json::Value::as_u64) {
+            None | Some(Some(1..=VERSION)) => {
+                let marker: Marker = serde_json::from_value(text)?;
+                // A clone may have been begun where a rewind had ended half-way, and version 1 does not tell.
+                let plain = (marker.task, marker.phase) == (Task::Rewind, Phase::Planned);
+                let touched = marker.touched || (marker.version < 2 && !plain);
+                Ok(Some(Marker { touched, ..marker }))
+            }
+            Some(version) => Err(io::Error::other(format!(
+                "it has version {}, and this agent knows up to {VERSION}; install the agent that wrote it",
+                version.map_or("unknown".to_owned(), |version| version.to_string())
+            ))),
+        }
+    }
+
+    /// Whether the directory is still the instance that it was when this was planned.
+    #[must_use]
+    pub fn is_untouched(&self) -> bool {
+        match (self.task, self.phase) {
+            _ if self.touched => false,
+            (Task::Rewind, phase) => matches!(phase, Phase::Planned | Phase::Saved),
+            // The new name is on record before the first thing is renamed. What was empty is no instance.
+            (Task::Clone, phase) => phase == Phase::Planned && self.kept.is_none() && !self.was_empty,
+        }
+    }
+
+    /// What it takes to judge another primary as the source of an interrupted rewind. What an older agent wrote has it not.
+    #[must_use]
+    pub fn first_fork(&self) -> Option<(History, Lsn)> {
+        Some((self.own.as_ref()?.parse().ok()?, self.fork.as_ref()?.parse().ok()?))
     }
 
     /// Writes the marker, durably and never half.
@@ -126,7 +184,7 @@ impl Marker {
         let (path, temporary) = (marker_path(data), beside(data, ".rejoin.new"));
         let _ = fs::remove_file(&temporary);
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
-        file.write_all(&serde_json::to_vec_pretty(self)?)?;
+        file.write_all(&serde_json::to_vec_pretty(&Marker { version: VERSION, ..self.clone() })?)?;
         file.sync_all()?;
         fs::rename(&temporary, &path)?;
         sync_parent(&path)
@@ -153,6 +211,7 @@ mod tests {
 
     fn marker() -> Marker {
         Marker {
+            version: VERSION,
             ticket: 0,
             task: Task::Rewind,
             phase: Phase::Planned,
@@ -177,6 +236,11 @@ pg_wal /wal"
             filled: "7 /wal
 "
             .to_owned(),
+            own: Some("1@0/0".to_owned()),
+            fork: Some("0/500".to_owned()),
+            redo: Some("0/300".to_owned()),
+            touched: false,
+            hopeless: None,
             percent: None,
             failures: 0,
             last_failure: None,
@@ -190,10 +254,55 @@ pg_wal /wal"
         assert!(Marker::read(&data).unwrap().is_none());
         marker().write(&data).unwrap();
         assert_eq!(Marker::read(&data).unwrap(), Some(marker()));
+        assert_eq!(marker().first_fork(), Some(("1@0/0".parse().unwrap(), Lsn(0x500))));
         fs::write(marker_path(&data), "{\"task\":").unwrap();
         assert!(Marker::read(&data).is_err());
         Marker::remove(&data).unwrap();
         Marker::remove(&data).unwrap();
         assert!(Marker::read(&data).unwrap().is_none());
+    }
+
+    /// As the agent before version 2 wrote it.
+    #[test]
+    fn an_older_agents_marker_is_read_and_a_newer_ones_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let data = directory.path().join("main");
+        let old = r#"{"ticket":7,"task":"Rewind","phase":"Kept","may_clone":false,"why":"w","node":"srv1","primary":"srv2",
+            "timeline":2,"host":null,"keep":3,"kept":"/k","outside":"","filled":"","percent":null,"failures":1,
+            "last_failure":"f"}"#;
+        fs::write(marker_path(&data), old).unwrap();
+        let read = Marker::read(&data).unwrap().unwrap();
+        assert_eq!((read.version, read.phase, read.first_fork()), (1, Phase::Kept, None));
+        assert!(!read.is_untouched());
+        for (task, phase, untouched) in [("Rewind", "Planned", true), ("Clone", "Planned", false)] {
+            fs::write(marker_path(&data), old.replace("Rewind", task).replace("Kept", phase)).unwrap();
+            assert_eq!(Marker::read(&data).unwrap().unwrap().is_untouched(), untouched, "{task} {phase}");
+        }
+        for version in ["3", "\"2\"", "0"] {
+            fs::write(marker_path(&data), old.replacen('{', &format!("{{\"version\":{version},"), 1)).unwrap();
+            let error = Marker::read(&data).unwrap_err().to_string();
+            assert!(error.contains("install the agent that wrote it"), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_is_untouched_may_be_started_as_it_is() {
+        let with = |task, phase, kept: Option<&str>| {
+            let kept = kept.map(PathBuf::from);
+            Marker { task, phase, kept, was_empty: false, ..marker() }
+        };
+        for (task, phase, kept, untouched) in [
+            (Task::Rewind, Phase::Planned, None, true),
+            (Task::Rewind, Phase::Saved, None, true),
+            (Task::Rewind, Phase::Kept, Some("/k"), false),
+            (Task::Clone, Phase::Planned, None, true),
+            (Task::Clone, Phase::Planned, Some("/k"), false),
+            (Task::Clone, Phase::Kept, Some("/k"), false),
+        ] {
+            assert_eq!(with(task, phase, kept).is_untouched(), untouched, "{task:?} {phase:?}");
+            assert!(!Marker { touched: true, ..with(task, phase, kept) }.is_untouched());
+            let was_empty = Marker { was_empty: true, ..with(task, phase, kept) };
+            assert!(task == Task::Rewind || !was_empty.is_untouched());
+        }
     }
 }

@@ -4,14 +4,18 @@
 //! session of its own); the agent starts it, tells how far it is, and ends it when the resource is stopped. What the
 //! two know of each other is in the [`Marker`].
 
+mod abandon;
 mod basebackup;
+mod hold;
 mod keep_aside;
 mod lock;
 mod marker;
 pub(in crate::instance) mod nursery;
 mod outside;
 mod own_files;
+mod own_wal;
 mod rewind;
+mod shape;
 mod source;
 mod worker;
 
@@ -21,6 +25,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
+pub use abandon::was_abandoned;
 pub use marker::{Marker, Phase, Task};
 pub use worker::work;
 
@@ -60,9 +65,10 @@ impl Instance {
         let path = marker::marker_path(data);
         let damaged = |error: io::Error| {
             Failure::generic(format!(
-                "{} cannot be read: {error}; {} may be half rewound: restore it from a backup, then remove the file",
+                "{} cannot be read: {error}; {data} may be half rewound: 'pgbaton abandon {data}' takes the file away, then put a \
+                 copy of the database there",
                 path.display(),
-                data.display()
+                data = data.display()
             ))
         };
         // In this order: a worker writes its last word before it gives up the lock.

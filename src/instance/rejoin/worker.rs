@@ -25,7 +25,7 @@ pub fn work(request: &Request, ticket: u64) -> Result<(), Failure> {
     let failed = |error: std::io::Error| Failure::generic(format!("rejoin of {}: {error}", data.display()));
     // Kept until this process ends, and by the programs that it runs.
     let Some(_lock) = take_lock(data).map_err(failed)? else { return Ok(()) };
-    let has_work = |phase| matches!(phase, Phase::Planned | Phase::Kept);
+    let has_work = |phase| matches!(phase, Phase::Planned | Phase::Saved | Phase::Kept);
     let is_for_us = |marker: &Marker| has_work(marker.phase) && marker.ticket == ticket;
     let Some(mut marker) = Marker::read(data).map_err(failed)?.filter(is_for_us) else { return Ok(()) };
     let result = await_end_of_server(&instance).and_then(|()| attempt(&instance, &mut marker));
@@ -65,7 +65,11 @@ fn attempt(instance: &Instance, marker: &mut Marker) -> Result<(), String> {
                 let data = instance.data_directory();
                 marker.write(data).map_err(|e| format!("cannot write the marker: {e}"))?;
             }
-            Err(RewindError::Never(reason) | RewindError::Now(reason)) => return Err(reason),
+            Err(RewindError::Never(reason)) => {
+                marker.hopeless = Some(reason.clone());
+                return Err(reason);
+            }
+            Err(RewindError::Now(reason)) => return Err(reason),
         }
     }
     let (owner, source) = tools(instance, marker)?;

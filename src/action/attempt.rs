@@ -1,0 +1,115 @@
+//! A return that was begun and that nobody is at work on: each attempt begins with a look at the cluster as it is now.
+
+use super::Agent;
+use super::rejoin::{WayIn, doing, in_words};
+use crate::cluster::Record;
+use crate::instance::rejoin::{Marker, Phase, Task};
+use crate::ocf::{ExitCode, Failure};
+use crate::policy::attempt::{self, Attempt, Facts, Progress, Source, fitness};
+use crate::policy::condition::Condition;
+use crate::policy::rejoin::{OwnWal, Rejoin};
+use crate::types::Lsn;
+
+/// The words of the node attribute while a half rewound or cloned instance has no primary to go on with, and the reason.
+const NO_SOURCE: &str = "waiting for a primary to go on with";
+const NO_SOURCE_REASON: &str = "the instance is half rewound or cloned, and no other node is promoted to go on from";
+
+impl Agent {
+    /// Whatever was planned, the cluster of now decides.
+    pub(super) fn way_in_again(&self, marker: &Marker) -> Result<WayIn, Failure> {
+        let primary = self.primary_there();
+        match attempt::next(&self.facts(marker, primary.as_ref())?) {
+            Attempt::Anew if self.in_cluster() => self.way_in_of_stopped(Some(marker)),
+            Attempt::Anew => self.end_of_rejoin(),
+            Attempt::Wait => {
+                log::warn!("{} cannot go on: there is no primary", in_words(marker));
+                Ok(WayIn::UnderWay)
+            }
+            Attempt::Refuse(why) => Err(Failure::generic(why)),
+            going @ (Attempt::GoOn | Attempt::Clone) => {
+                log::info!("going on with what was interrupted: {}", marker.why);
+                self.set_to_work(&self.going_on(&going, marker, primary.as_ref())?)
+            }
+        }
+    }
+
+    /// What is known before another attempt.
+    pub(super) fn facts(&self, marker: &Marker, primary: Option<&Record>) -> Result<Facts, Failure> {
+        let progress = match marker.task {
+            _ if marker.is_untouched() => Progress::Untouched,
+            Task::Rewind => Progress::HalfRewound,
+            Task::Clone => Progress::HalfCloned,
+        };
+        let same = primary.is_some_and(|primary| {
+            primary.primary.as_str() == marker.primary && primary.history.last().timeline.0 == marker.timeline
+        });
+        let source = match (primary, marker.first_fork()) {
+            (None, _) => Source::Nobody,
+            (Some(primary), Some((history, fork))) if progress == Progress::HalfRewound => {
+                let system = self.instance.control_data(self.deadline).map_or(primary.system, |control| control.system);
+                fitness(&OwnWal { system, history, end: Some(Lsn(u64::MAX)) }, fork, &primary.reference())
+            }
+            // What an older agent has begun goes on with its own source only.
+            (Some(_), None) if progress == Progress::HalfRewound && !same => {
+                Source::Unfit("an older version of the agent has begun it, with another primary".to_owned())
+            }
+            (Some(_), _) => Source::Fit,
+        };
+        let hopeless = marker.hopeless.clone().filter(|_| same);
+        Ok(Facts { progress, source, rejoin: self.request.parameters.rejoin()?, hopeless })
+    }
+
+    /// The marker for the next attempt, with the parameters as they are now.
+    fn going_on(&self, attempt: &Attempt, marker: &Marker, primary: Option<&Record>) -> Result<Marker, Failure> {
+        let rejoin = self.request.parameters.rejoin()?;
+        let marker = Marker {
+            may_clone: rejoin == Rejoin::Clone,
+            keep: self.request.parameters.keep_aside()?,
+            hopeless: None,
+            ..marker.clone()
+        };
+        let marker = match attempt {
+            Attempt::Clone => Marker { task: Task::Clone, phase: Phase::Planned, kept: None, ..marker },
+            _ => marker,
+        };
+        let Some(primary) = primary else { return Ok(marker) };
+        let was = marker.primary.clone();
+        let aimed = self.aimed_at(primary, marker)?;
+        if aimed.primary != was {
+            log::info!("{} from {} now, and no longer from {was}", doing(aimed.task), aimed.primary);
+        }
+        Ok(aimed)
+    }
+
+    /// Another attempt when it is due. An untouched instance without a primary waits for nothing: it takes part in the
+    /// election of one.
+    pub(super) fn monitor_interrupted(&self, marker: &Marker) -> Result<ExitCode, Failure> {
+        let primary = self.primary_there();
+        let is_due = self.instance.rejoin_is_due(marker) || (marker.is_untouched() && primary.is_none());
+        if !is_due {
+            return Ok(self.tell_of_work(marker));
+        }
+        let next = match attempt::next(&self.facts(marker, primary.as_ref())?) {
+            Attempt::Wait => return Ok(self.tell(&Condition::standby(NO_SOURCE, Some(NO_SOURCE_REASON.to_owned())))),
+            Attempt::Refuse(why) => Err(Failure::generic(why)),
+            going @ (Attempt::GoOn | Attempt::Clone) => self.going_on(&going, marker, primary.as_ref()),
+            Attempt::Anew => match primary.and_then(|primary| Some((self.trouble_of_stopped(&primary)?, primary))) {
+                None => return self.rejoin_done(),
+                Some((trouble, primary)) => self.plan_mending(&trouble, &primary, Some(marker)),
+            },
+        };
+        match next {
+            Ok(marker) => self.start_worker(&marker).map(|()| self.tell_of_work(&marker)),
+            Err(refused) => self.note_refusal(marker, &refused.to_string()),
+        }
+    }
+
+    /// What is refused is looked at again, the later the more often it was.
+    fn note_refusal(&self, marker: &Marker, why: &str) -> Result<ExitCode, Failure> {
+        self.log_refusal_once(why);
+        let (failures, last_failure) = (marker.failures.saturating_add(1), Some(why.to_owned()));
+        let marker = Marker { failures, last_failure, ..marker.clone() };
+        self.instance.plan_rejoin(marker.clone(), self.deadline)?;
+        Ok(self.tell_of_work(&marker))
+    }
+}

@@ -1,0 +1,57 @@
+//! Holding the source's WAL while an instance is rewound to it.
+//!
+//! A checkpoint of the source may remove WAL that the rewound instance needs next. A temporary replication slot keeps it,
+//! from the source's last checkpoint on, and goes with its connection, whatever becomes of this node. Where the role may
+//! not make one, or there is none left, the rewind does without: what it needs is looked for afterwards.
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use super::source::Source;
+use crate::instance::Instance;
+use crate::sys::Owner;
+
+/// How long the source may take to make the slot.
+const MAKING: Duration = Duration::from_secs(10);
+/// What `psql` prints when it has done all that it was told, with or without success.
+const END: &str = "end of orders";
+
+/// A connection that has the slot until this is dropped.
+pub(super) struct Hold(Child);
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Makes the slot. The name must not begin with the prefix of the slots that the agent keeps.
+pub(super) fn hold(source: &Source, instance: &Instance, owner: &Owner, ticket: u64) -> Option<Hold> {
+    let program = source.program(instance, owner, "psql").args(["-X", "-A", "-t", "-q", "-w"]);
+    let program = program.args(["-d", &source.conninfo_for_sql()]);
+    let mut command = program.command();
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let child = command.spawn().map_err(|e| log::info!("no slot holds the source's WAL: {e}")).ok()?;
+    let mut hold = Hold(child);
+    let orders = format!(
+        "select 'held from ' || lsn from pg_create_physical_replication_slot('rewind_{ticket}', true, true);\n\\echo {END}\n"
+    );
+    hold.0.stdin.as_mut()?.write_all(orders.as_bytes()).ok()?;
+    let answer = BufReader::new(hold.0.stdout.take()?).lines().map_while(Result::ok);
+    let (sender, answered) = mpsc::channel();
+    // Ends with the program.
+    std::thread::spawn(move || answer.for_each(|line| drop(sender.send(line))));
+    match answered.recv_timeout(MAKING) {
+        Ok(line) if line.starts_with("held from ") => {
+            log::info!("the source's WAL is {line} by a temporary slot");
+            Some(hold)
+        }
+        _ => {
+            log::info!("the role may not make a temporary slot on the source, or none is free; going on without");
+            None
+        }
+    }
+}
