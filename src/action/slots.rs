@@ -186,6 +186,7 @@ impl Keeper<'_> {
             end: self.facts.end,
             segment: self.facts.segment,
             slots: &self.facts.slots,
+            named: &self.facts.named,
             members: None,
             flushed: &NOBODY,
             left_for: &NOTHING,

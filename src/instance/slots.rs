@@ -3,6 +3,7 @@
 //! Slot names are [`SlotName`]s: letters, digits and underscores, so they need no quoting. Every order that removes or
 //! moves a slot names the kind of slot again: what has become another slot since it was looked at is left alone.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::session::Row;
@@ -12,7 +13,7 @@ use crate::sys::{Deadline, Pace};
 use crate::types::{Lsn, SlotName};
 
 /// One query for all facts, also those that version 12 does not have: `max_slot_wal_keep_size` and `wal_status` came
-/// with 13. A role without pg_monitor does not see the receiver's status; that counts as streaming.
+/// with 13, `synchronized_standby_slots` and `invalidation_reason` with 17, its reason `idle_timeout` with 18. A role without pg_monitor does not see the receiver's status; that counts as streaming.
 const QUERY: &str = "select current_setting('server_version_num'), current_setting('max_slot_wal_keep_size', true), \
      current_setting('primary_slot_name', true), pg_size_bytes(current_setting('wal_segment_size')), \
      case when pg_is_in_recovery() then pg_last_wal_replay_lsn() else pg_current_wal_flush_lsn() end, \
@@ -20,7 +21,9 @@ const QUERY: &str = "select current_setting('server_version_num'), current_setti
      slot.slot_name, slot.slot_type = 'physical' and not slot.temporary, slot.active_pid, slot.restart_lsn, \
      to_jsonb(slot) ->> 'wal_status' = 'lost', \
      to_jsonb(slot) ->> 'wal_status' in ('unreserved', 'lost') and exists (select from pg_stat_activity \
-     where backend_type = 'checkpointer' and wait_event = 'ReplicationSlotDrop') \
+     where backend_type = 'checkpointer' and wait_event = 'ReplicationSlotDrop'), \
+     to_jsonb(slot) ->> 'invalidation_reason' = 'idle_timeout', \
+     current_setting('synchronized_standby_slots', true) \
      from (select 1) as one left join pg_replication_slots as slot on true";
 
 /// How long a slot is waited for whose process was just ended.
@@ -43,6 +46,8 @@ pub struct SlotFacts {
     pub streaming: bool,
     /// All slots.
     pub slots: Vec<Slot>,
+    /// What `synchronized_standby_slots` names.
+    pub named: BTreeSet<String>,
 }
 
 impl Session {
@@ -149,7 +154,14 @@ fn facts(rows: &[Row]) -> Option<SlotFacts> {
         end: text(first, 4)?.parse().ok()?,
         streaming: text(first, 5)? == "t",
         slots: rows.iter().filter_map(slot).collect(),
+        named: text(first, 13).map(listed).unwrap_or_default(),
     })
+}
+
+/// A list of identifiers; a slot's name needs no quotes, and may have them.
+fn listed(text: &str) -> BTreeSet<String> {
+    let names = text.split(',').map(|name| name.trim().trim_matches('"'));
+    names.filter(|name| !name.is_empty()).map(str::to_owned).collect()
 }
 
 fn slot(row: &Row) -> Option<Slot> {
@@ -160,6 +172,7 @@ fn slot(row: &Row) -> Option<Slot> {
         restart: text(row, 9).and_then(|lsn| lsn.parse().ok()),
         lost: text(row, 10) == Some("t"),
         revoked: text(row, 11) == Some("t"),
+        idled_out: text(row, 12) == Some("t"),
     })
 }
 
@@ -171,28 +184,31 @@ fn text(row: &Row, column: usize) -> Option<&str> {
 mod tests {
     use super::*;
 
-    fn row(slot: [Option<&str>; 6], bound: Option<&str>) -> Row {
+    fn row(slot: [Option<&str>; 7], bound: Option<&str>) -> Row {
         let server = [Some("150008"), bound, Some(""), Some("16777216"), Some("0/5000000"), Some("f")];
-        server.into_iter().chain(slot).map(|column| column.map(str::to_owned)).collect()
+        let named = Some("pgbaton_srv3, \"mine\",");
+        server.into_iter().chain(slot).chain([named]).map(|column| column.map(str::to_owned)).collect()
     }
 
     #[test]
     fn a_server_without_slots_has_one_row() {
-        let facts = facts(&[row([None; 6], Some("-1"))]).unwrap();
+        let facts = facts(&[row([None; 7], Some("-1"))]).unwrap();
+        assert_eq!(facts.named, ["pgbaton_srv3", "mine"].map(str::to_owned).into());
         assert_eq!((facts.version, facts.bounded, facts.end, facts.slots.len()), (15, false, Lsn(0x500_0000), 0));
     }
 
     #[test]
     fn the_bound_is_any_size_and_version_12_has_none() {
-        let bounded = |bound| facts(&[row([None; 6], bound)]).unwrap().bounded;
+        let bounded = |bound| facts(&[row([None; 7], bound)]).unwrap().bounded;
         assert_eq!([Some("1GB"), Some("0"), Some("-1"), None].map(bounded), [true, true, false, false]);
     }
 
     #[test]
     fn slots_as_the_server_tells_them() {
-        let lost = [Some("pgbaton_srv2"), Some("t"), None, None, Some("t"), None];
-        let used = [Some("pgbaton_srv3"), Some("t"), Some("77"), Some("0/4000000"), Some("f"), Some("t")];
+        let lost = [Some("pgbaton_srv2"), Some("t"), None, None, Some("t"), None, Some("t")];
+        let used = [Some("pgbaton_srv3"), Some("t"), Some("77"), Some("0/4000000"), Some("f"), Some("t"), None];
         let slots = facts(&[row(lost, Some("1GB")), row(used, Some("1GB"))]).unwrap().slots;
+        assert_eq!((slots[0].idled_out, slots[1].idled_out), (true, false));
         assert_eq!((slots[0].lost, slots[0].user, slots[0].restart), (true, None, None));
         assert_eq!((slots[1].lost, slots[1].user, slots[1].restart), (false, Some(77), Some(Lsn(0x400_0000))));
     }

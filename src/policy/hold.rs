@@ -120,7 +120,15 @@ mod tests {
 
     fn slot(of: &str, restart: u64, user: Option<i32>) -> Slot {
         let name = SlotName::of(&node(of)).to_string();
-        Slot { name, lasting_physical: true, user, restart: Some(Lsn(restart)), lost: false, revoked: false }
+        Slot {
+            name,
+            lasting_physical: true,
+            user,
+            restart: Some(Lsn(restart)),
+            lost: false,
+            idled_out: false,
+            revoked: false,
+        }
     }
 
     fn word_of(slots: &[Slot], flushed: &[(&str, u64)], before: &str) -> String {
@@ -136,6 +144,7 @@ mod tests {
             end: Lsn(END),
             segment: SEGMENT,
             slots,
+            named: &BTreeSet::new(),
             members: Some(&members),
             flushed: &flushed,
             left_for: &BTreeMap::new(),

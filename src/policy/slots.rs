@@ -5,7 +5,9 @@
 //! | is not the agent's: another name, logical, or temporary | never touched |
 //! | slots are not used | removed, unless it is active |
 //! | unbounded, the WAL volume nearly full, and it is the one that retains most | given up; nothing else happens then |
-//! | invalidated by the server, not active | removed and made anew |
+//! | would be given up or removed, and `synchronized_standby_slots` names it (17 and newer) | kept: logical decoding waits for a slot that is named there and missing |
+//! | invalidated on the primary by `idle_replication_slot_timeout` (18 and newer), its node does not stream | left: the administrator wanted no WAL kept for it any longer |
+//! | invalidated by the server otherwise, not active | removed and made anew, also when it is named: nothing waits for longer then |
 //! | of a node that left the cluster [`GRACE`] ago, not active | removed |
 //! | of a member with an instance, missing | made, if unbounded only where there is room |
 //! | on the primary, of a standby that streams without it | moved to what the standby has flushed |
@@ -56,6 +58,8 @@ pub struct Slot {
     pub restart: Option<Lsn>,
     /// Whether `wal_status` is `lost`.
     pub lost: bool,
+    /// Whether that is so because nobody used it for `idle_replication_slot_timeout`.
+    pub idled_out: bool,
     /// The server has told its process to end, because the slot retains too much, and waits for that. The checkpointer
     /// does nothing else meanwhile: WAL is not removed, and no checkpoint ends (seen, 15: a sender whose standby has lost
     /// power tries to send its last words until TCP gives up).
@@ -117,6 +121,8 @@ pub struct View<'a> {
     pub segment: u64,
     /// All slots of the server.
     pub slots: &'a [Slot],
+    /// The slots that `synchronized_standby_slots` names.
+    pub named: &'a BTreeSet<String>,
     /// The nodes; none when the cluster did not tell.
     pub members: Option<&'a Members>,
     /// What the connected standbys have flushed; empty on a standby.
@@ -147,6 +153,8 @@ pub enum Step {
     Create(SlotName),
     /// Remove it if it is not active.
     Drop(SlotName, Why),
+    /// Leave it, although it should be removed: `synchronized_standby_slots` names it.
+    Keep(SlotName),
     /// Let it retain less.
     Advance(SlotName, Lsn),
     /// Tell this process, which the server waits for, once more to end.
@@ -219,16 +227,31 @@ pub fn plan(view: &View<'_>) -> Vec<Step> {
     let slots = own_slots(view.slots);
     if !view.used {
         let idle = slots.iter().filter(|own| own.slot.user.is_none());
-        return idle.map(|own| Step::Drop(own.name.clone(), Why::Unused)).collect();
+        return idle.map(|own| unless_named(view, Step::Drop(own.name.clone(), Why::Unused))).collect();
     }
-    if let Some(step) = given_up(view, &slots) {
+    let (named, free): (Vec<_>, Vec<_>) = slots.iter().cloned().partition(|own| view.names(&own.name));
+    if let Some(step) = given_up(view, &free) {
         return vec![step];
     }
+    let kept = given_up(view, &named).map(|step| unless_named(view, step));
     let dropped = dropped(view, &slots);
     let gone: BTreeSet<_> = dropped.iter().map(|(name, _)| name.clone()).collect();
     let staying: Vec<_> = slots.into_iter().filter(|own| !gone.contains(&own.name)).collect();
-    let drops = dropped.into_iter().map(|(name, why)| Step::Drop(name, why));
-    released(&staying).into_iter().chain(drops).chain(created(view, &staying)).chain(advanced(view, &staying)).collect()
+    let drops = dropped.into_iter().map(|(name, why)| unless_named(view, Step::Drop(name, why)));
+    kept.into_iter()
+        .chain(released(&staying))
+        .chain(drops)
+        .chain(created(view, &staying))
+        .chain(advanced(view, &staying))
+        .collect()
+}
+
+/// One that is named there is made anew when it is lost, and never just removed.
+fn unless_named(view: &View<'_>, step: Step) -> Step {
+    match step {
+        Step::Drop(name, Why::Unused | Why::Left) | Step::GiveUp { name, .. } if view.names(&name) => Step::Keep(name),
+        step => step,
+    }
 }
 
 fn released(slots: &[OwnSlot<'_>]) -> Vec<Step> {
@@ -254,10 +277,16 @@ fn dropped(view: &View<'_>, slots: &[OwnSlot<'_>]) -> Vec<(SlotName, Why)> {
     let long_ago = |name: &SlotName| view.left_for.get(name).is_some_and(|left| *left >= GRACE);
     let why = |own: &OwnSlot<'_>| match () {
         () if left.contains(&own.name) => long_ago(&own.name).then_some(Why::Left),
-        () => own.slot.lost.then_some(Why::Lost),
+        () => (own.slot.lost && !is_left_idle(view, own)).then_some(Why::Lost),
     };
     let idle = slots.iter().filter(|own| own.slot.user.is_none());
     idle.filter_map(|own| Some((own.name.clone(), why(own)?))).collect()
+}
+
+/// A standby's slots are never in use, so that they go by the timeout while their nodes stream from the primary.
+fn is_left_idle(view: &View<'_>, own: &OwnSlot<'_>) -> bool {
+    let streams = || view.flushed.keys().any(|node| SlotName::of(node) == own.name);
+    own.slot.idled_out && view.role == Role::Primary && !streams()
 }
 
 fn created(view: &View<'_>, staying: &[OwnSlot<'_>]) -> Vec<Step> {
@@ -292,6 +321,12 @@ fn allowed(look: &Look<'_>, staying: &[OwnSlot<'_>], segment: u64) -> BTreeMap<S
     staying.iter().map(|own| (own.name.clone(), limit(&own.name))).collect()
 }
 
+impl View<'_> {
+    fn names(&self, slot: &SlotName) -> bool {
+        self.named.contains(slot.as_str())
+    }
+}
+
 impl OwnSlot<'_> {
     /// Bytes that it retains behind this position.
     #[must_use]
@@ -324,6 +359,7 @@ impl Step {
         match self {
             Step::Create(name)
             | Step::Drop(name, _)
+            | Step::Keep(name)
             | Step::Advance(name, _)
             | Step::Release(name, _)
             | Step::GiveUp { name, .. } => name,
@@ -339,6 +375,7 @@ impl fmt::Display for Step {
             Step::Drop(name, Why::Unused) => write!(f, "drop the replication slot {name}: slots are not used"),
             Step::Drop(name, Why::Lost) => write!(f, "drop the replication slot {name}: the server invalidated it"),
             Step::Drop(name, Why::Left) => write!(f, "drop the replication slot {name}: it belongs to no other node"),
+            Step::Keep(name) => write!(f, "remove the replication slot {name}"),
             Step::Advance(name, _) => write!(f, "advance the replication slot {name}"),
             Step::Release(name, _) => {
                 write!(f, "end the process that the server has taken the replication slot {name} from")
@@ -367,7 +404,15 @@ mod tests {
 
     fn slot(of: &str, restart: u64) -> Slot {
         let name = name(of).to_string();
-        Slot { name, lasting_physical: true, user: None, restart: Some(Lsn(restart)), lost: false, revoked: false }
+        Slot {
+            name,
+            lasting_physical: true,
+            user: None,
+            restart: Some(Lsn(restart)),
+            lost: false,
+            idled_out: false,
+            revoked: false,
+        }
     }
 
     fn active(slot: Slot) -> Slot {
@@ -382,6 +427,7 @@ mod tests {
         bounded: bool,
         volume: Option<Volume>,
         slots: Vec<Slot>,
+        named: BTreeSet<String>,
         members: Option<Members>,
         flushed: BTreeMap<NodeName, Lsn>,
         left_for: BTreeMap<SlotName, Duration>,
@@ -398,6 +444,7 @@ mod tests {
                 bounded: true,
                 volume: None,
                 slots: slots.to_vec(),
+                named: BTreeSet::new(),
                 members: Some(Members { nodes: three.clone(), instances: three }),
                 flushed: BTreeMap::new(),
                 left_for: BTreeMap::new(),
@@ -421,6 +468,7 @@ mod tests {
                 end: Lsn(10 * GB),
                 segment: SEGMENT,
                 slots: &self.slots,
+                named: &self.named,
                 members: self.members.as_ref(),
                 flushed: &self.flushed,
                 left_for: &self.left_for,
@@ -600,6 +648,42 @@ mod tests {
         assert_eq!(Case { volume: Some(small), ..Case::unbounded(Role::Primary, 0, &[]) }.plan(), []);
     }
 
+    #[test]
+    fn a_slot_that_logical_decoding_waits_for_is_never_just_removed() {
+        let named = |case: Case| Case { named: ["pgbaton_srv3".to_owned()].into(), ..case };
+        let kept = [Step::Keep(name("srv3"))];
+        let unused = Case { used: false, ..Case::new(Role::Primary, &[slot("srv3", GB)]) };
+        assert_eq!(named(unused).plan(), kept);
+        let mut left = named(Case::new(Role::Primary, &[slot("srv2", GB), slot("srv3", GB)]));
+        let two = BTreeSet::from(["srv1", "srv2"].map(node));
+        left.members = Some(Members { nodes: two.clone(), instances: two });
+        left.left_for = [(name("srv3"), GRACE)].into();
+        assert_eq!(left.plan(), kept);
+        left.named.clear();
+        assert_eq!(left.plan(), [Step::Drop(name("srv3"), Why::Left)]);
+        // It retains most; the next one is given up, and when there is no other one, nothing is.
+        let full = named(Case::unbounded(Role::Primary, GB, &[slot("srv2", 9 * GB), slot("srv3", 8 * GB)]));
+        assert!(matches!(&full.plan()[..], [Step::GiveUp { name: given_up, .. }] if *given_up == name("srv2")));
+        let full = named(Case::unbounded(Role::Primary, GB, &[slot("srv3", 8 * GB)]));
+        assert_eq!(full.plan(), kept);
+        // Logical decoding waits for one that is invalid as well.
+        let lost = named(Case::new(Role::Primary, &[slot("srv2", GB), Slot { lost: true, ..slot("srv3", GB) }]));
+        assert_eq!(lost.plan(), [Step::Drop(name("srv3"), Why::Lost), Step::Create(name("srv3"))]);
+    }
+
+    #[test]
+    fn what_the_administrators_timeout_took_is_made_anew_when_its_node_streams() {
+        let idle = Slot { lost: true, idled_out: true, restart: None, ..slot("srv3", 0) };
+        let anew = [Step::Drop(name("srv3"), Why::Lost), Step::Create(name("srv3"))];
+        let mut case = Case::new(Role::Primary, &[active(slot("srv2", 10 * GB)), idle]);
+        assert_eq!(case.plan(), []);
+        case.flushed = [(node("srv3"), Lsn(10 * GB))].into();
+        assert_eq!(case.plan(), anew);
+        // On a standby nobody ever uses it.
+        let standby = Case { role: Role::Standby, flushed: BTreeMap::new(), ..case };
+        assert_eq!(standby.plan(), anew);
+    }
+
     fn any_slot() -> impl Strategy<Value = Slot> {
         let names = proptest::sample::select(vec![
             "pgbaton_srv1",
@@ -619,6 +703,7 @@ mod tests {
             user,
             restart: restart.map(Lsn),
             lost,
+            idled_out: lost,
             revoked: lost,
         })
     }
@@ -631,6 +716,7 @@ mod tests {
             let left = if old { GRACE } else { Duration::ZERO };
             let mut case = Case { used, bounded, ..Case::unbounded(role, free, &slots) };
             case.left_for = ["srv1", "srv9"].map(|of| (name(of), left)).into();
+            case.named = if old { ["pgbaton_srv2".to_owned()].into() } else { BTreeSet::new() };
             case.look = at.map(|at| ("srv2=1/0 srv3=-".parse().unwrap(), Lsn(at)));
             case.flushed = at.map(|at| (node("srv2"), Lsn(at))).into_iter().collect();
             case
@@ -656,9 +742,13 @@ mod tests {
                 let there: Vec<_> = case.slots.iter().filter(|slot| slot.name == step.slot().as_str()).collect();
                 match step {
                     Step::Advance(_, to) => prop_assert!(there.iter().any(|s| s.restart.is_some_and(|r| r < to) && s.user.is_none())),
-                    Step::Drop(..) => prop_assert!(there.iter().any(|s| s.user.is_none())),
+                    Step::Drop(name, why) => {
+                        prop_assert!(there.iter().any(|s| s.user.is_none()));
+                        prop_assert!(why == Why::Lost || !case.named.contains(name.as_str()));
+                    }
                     Step::GiveUp { .. } => prop_assert!(!case.bounded),
                     Step::Create(_) => prop_assert!(case.used),
+                    Step::Keep(name) => prop_assert!(case.named.contains(name.as_str())),
                     Step::Release(_, user) => {
                         prop_assert!(there.iter().any(|s| s.revoked && s.user == Some(user)));
                     }

@@ -11,6 +11,10 @@ use crate::types::SlotName;
 /// How long a request for a checkpoint is waited for: the server goes on with it by itself.
 const CHECKPOINT: Duration = Duration::from_millis(300);
 
+/// Logical decoding waits for a slot that is named there and missing (`StandbySlotsHaveCaughtup` in slot.c).
+const NAMED: &str =
+    "synchronized_standby_slots names it, and logical decoding would wait for it; take it out there first";
+
 const PUBLISH: &str = "publish what the standbys need to know about slots";
 
 impl Keeper<'_> {
@@ -20,6 +24,10 @@ impl Keeper<'_> {
         let mut connection = Connection::Usable;
         for step in steps {
             let what = step.to_string();
+            if matches!(step, Step::Keep(_)) {
+                tell_once(&mut self.notes, &what, NAMED);
+                continue;
+            }
             let is_last = matches!(step, Step::GiveUp { .. });
             if is_last {
                 connection = Connection::Spent;
@@ -48,6 +56,7 @@ impl Keeper<'_> {
                     log::info!("{step}");
                 }
             }
+            Step::Keep(_) => {}
             Step::Advance(name, to) => {
                 self.session.advance_slot(name, *to, self.deadline)?;
                 log::debug!("{step} to {to}");
@@ -136,7 +145,9 @@ fn cure(step: &Step) -> &'static str {
         Step::Create(_) => {
             "the agent's role (pguser) needs the attribute REPLICATION, and max_replication_slots room for a slot per node"
         }
-        Step::Drop(..) | Step::Advance(..) => "the agent's role (pguser) needs the attribute REPLICATION",
+        Step::Drop(..) | Step::Keep(_) | Step::Advance(..) => {
+            "the agent's role (pguser) needs the attribute REPLICATION"
+        }
         Step::Release(..) => "the agent's role (pguser) needs pg_signal_backend",
         Step::GiveUp { .. } => {
             "the agent's role (pguser) needs the attribute REPLICATION and pg_signal_backend; free space on the volume of pg_wal"
