@@ -267,3 +267,47 @@ fn a_primary_shows_its_timeline_before_an_instance_starts_that_may_have_to_be_re
     notify.meta("notify_start_uname", "srv1").run().expect_code(0);
     wait_until("the control file has the new timeline", || shown() == "2");
 }
+
+/// What it needs is gone from the primary and not from the archive, which is away for a while.
+#[test]
+fn a_standby_that_can_catch_up_from_its_archive_is_not_cloned() {
+    let cluster = Cluster::new();
+    cluster.attributes.set_members(&["srv1", "srv2"]);
+    let primary = cluster.node("srv1");
+    let archive = primary.directory_beside("archive");
+    let gate = archive.join("is-mounted");
+    primary.configure(&format!("archive_mode = on\narchive_command = 'cp %p {}/%f'\n", archive.display()));
+    primary.run_as_primary();
+    cluster.move_address_to(&primary);
+    primary.sql("create table rows (n int)");
+    let standby = cluster.backup_of(&primary, "srv2");
+    let restore = format!("test -e {} && cp {}/%f %p", gate.display(), archive.display());
+    standby.configure(&format!("restore_command = '{restore}'\n"));
+    standby.run_as_standby();
+    primary.await_streaming("srv2");
+    primary.call("monitor").run().expect_code(8);
+    standby.stop_fast();
+    primary.sql("alter system set wal_keep_size = 0");
+    primary.sql("select pg_reload_conf()");
+    for _ in 0..4 {
+        primary.sql("insert into rows values (1)");
+        primary.sql("select pg_switch_wal()");
+        primary.sql("checkpoint");
+    }
+    cluster.attributes.set_promoted(&["srv1"]);
+    cluster.attributes.set_score("srv2", "1000");
+    standby.run_as_standby();
+    let monitor = || standby.call("monitor").parameter("rejoin", "clone").timeout(10_000).run().expect_code(0);
+    wait_until("it is shown", || {
+        primary.call("monitor").run().expect_code(8);
+        monitor();
+        cluster.attributes.state("srv2") == "catching up from its archive"
+    });
+    for _ in 0..3 {
+        monitor();
+    }
+    assert_eq!(standby.seen(), Seen::Standby);
+    fs::write(gate, "").unwrap();
+    expect_following(&standby, &primary);
+    assert!(standby.kept_aside().is_empty());
+}

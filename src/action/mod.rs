@@ -1,5 +1,6 @@
 //! The actions: facts, policy, one step, facts again, under one deadline.
 
+mod archive;
 mod attempt;
 mod candidacy;
 mod demote;

@@ -364,6 +364,9 @@ impl Agent {
         let deadline = self.deadline.at_most(Duration::from_secs(5));
         let Some(primary) = self.other_primary(deadline) else { return Ok(None) };
         let Some(trouble) = self.trouble_of_running(session, &primary, deadline)? else { return Ok(None) };
+        if let Some(condition) = self.catching_up_from_archive(&trouble, session, deadline) {
+            return Ok(Some(condition));
+        }
         if !self.is_promoted_there(&primary.primary)? {
             return Ok(None);
         }

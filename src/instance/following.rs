@@ -1,11 +1,16 @@
 //! What a standby says of its following.
 
 use super::{Session, SqlError};
+use crate::policy::archive::Look;
 use crate::sys::Deadline;
 use crate::types::Lsn;
 
 const QUERY: &str = "select coalesce((select status from pg_stat_wal_receiver), ''), pg_is_wal_replay_paused(), \
      pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn(), (select latest_end_lsn from pg_stat_wal_receiver)";
+
+/// A setting since version 12.
+const ARCHIVE_QUERY: &str = "select coalesce(current_setting('restore_command', true), '') <> '', \
+     pg_is_wal_replay_paused(), pg_last_wal_replay_lsn()";
 
 /// How a standby follows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +28,21 @@ pub struct Following {
 }
 
 impl Session {
+    /// What this standby has of an archive, and how far it is. One that has replayed nothing yet is at the beginning.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub fn recovery_from_archive(&self, deadline: Deadline) -> Result<Look, SqlError> {
+        let rows = self.query(ARCHIVE_QUERY, deadline)?;
+        let row = rows.first().ok_or_else(|| SqlError::Broken("the standby did not tell of its archive".to_owned()))?;
+        let text = |column: usize| row.get(column).and_then(Option::as_deref);
+        Ok(Look {
+            has_command: text(0) == Some("t"),
+            is_paused: text(1) == Some("t"),
+            replayed: text(2).and_then(|lsn| lsn.parse().ok()).unwrap_or(Lsn(0)),
+        })
+    }
+
     /// How this standby follows.
     ///
     /// # Errors

@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | standby, streams | `streaming`, or `catching up` far behind | no |
 //! | standby, replay paused | `paused` | yes |
+//! | standby, needs WAL that the primary has no more | `catching up from its archive`, as long as that may bring it | yes |
 //! | standby, does not stream | `not streaming`, or what keeps it from following | yes |
 //! | is being rewound or cloned | `rewinding`, `cloning 35 %` | yes |
 //! | recovers and takes no connections yet, after that, after a crash or at a start | `recovering` | yes |
@@ -44,6 +45,13 @@ impl Condition {
     #[must_use]
     pub fn standby(words: impl Into<String>, degraded: Option<String>) -> Self {
         Condition { role: Role::Standby, words: words.into(), degraded }
+    }
+
+    /// A standby whose WAL the primary has no more, and which its archive brings.
+    #[must_use]
+    pub fn catching_up_from_archive() -> Self {
+        let reason = "the primary has no more the WAL that it needs; it is left to catch up by its restore_command";
+        Self::standby("catching up from its archive", Some(reason.to_owned()))
     }
 
     /// An instance that recovers and takes no connections yet.

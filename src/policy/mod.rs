@@ -1,6 +1,7 @@
 //! All decisions. Nothing here reads, writes, waits or logs: facts come in by reference, an enum goes
 //! out. One file per question.
 
+pub mod archive;
 pub mod aside;
 pub mod attempt;
 pub mod candidacy;

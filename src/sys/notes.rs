@@ -78,6 +78,8 @@ pub struct Notes {
     /// When such an answer was removed from the failed actions, in milliseconds since boot; 0 when that is due, and none
     /// when there was no such answer.
     pub degraded_unlisted_ms: Option<u64>,
+    /// How far this standby was when its archive last brought something that the primary has no more.
+    pub archive: Option<ArchiveNote>,
     /// About the replication slots.
     pub slots: SlotNotes,
 }
@@ -90,6 +92,16 @@ pub struct PromotionNote {
     pub postmaster: (i32, u64),
     /// The server got nowhere with it.
     pub hangs: bool,
+}
+
+/// A standby that catches up from its archive.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ArchiveNote {
+    /// How far it had replayed.
+    pub replayed: u64,
+    /// When that was seen first, in milliseconds since boot.
+    pub since_ms: u64,
 }
 
 /// A recovery that outlasted an action.
