@@ -11,21 +11,26 @@
 use std::time::Duration;
 
 use super::Agent;
+use super::promote::PROMOTION;
 use crate::cluster::{ClusterError, Durable, Paper};
 use crate::instance::Session;
 use crate::instance::rejoin::Rejoining;
 use crate::ocf::Failure;
 use crate::policy::candidacy::Objection;
 use crate::policy::election::{Ballot, Reach, Verdict, Vote, binding, judge, missing_bytes};
+use crate::policy::follow::FIRST_RELOADABLE_VERSION;
 use crate::policy::patience::{Noted, begin};
 use crate::policy::promote::stand_ins;
 use crate::policy::vote::{Source, source};
 use crate::sys::{Notes, Pace, ms_since_boot};
-use crate::types::{NodeName, Score, State, Timeline};
+use crate::types::{NodeName, Position, Score, State, Timeline};
 
 /// How long a node waits for its own instance to know its position. Another node's recovery may have to
 /// wait for the end of this notification; the election's own timeout is kept over all attempts.
 const ONE_ATTEMPT: Duration = Duration::from_secs(15);
+
+/// How long after its attributes a node may still be held for present.
+const NOTICED: Duration = Duration::from_secs(3);
 
 type Papers = Vec<(NodeName, Paper)>;
 
@@ -67,7 +72,14 @@ impl Agent {
             return Ok(());
         }
         let durable = durable?;
-        let verdict = self.judge(candidate, &vote_of(candidate, &papers), &among, &papers, &durable)?;
+        let own_vote = vote_of(candidate, &papers);
+        let judge = |insists| self.judge(candidate, &own_vote, &among, (&papers, &durable), insists);
+        let mut verdict = judge(false)?;
+        if let Verdict::Yield { to, .. } = &verdict {
+            if picked_again && self.are_corrected(candidate, to)? {
+                verdict = judge(true)?;
+            }
+        }
         log::info!("election of {candidate}: {}", self.in_words(&verdict, candidate, &durable));
         self.correct_scores(candidate, picked_again, &verdict)
     }
@@ -105,8 +117,8 @@ impl Agent {
         candidate: &NodeName,
         own: &Vote,
         among: &[NodeName],
-        papers: &Papers,
-        durable: &Durable,
+        (papers, durable): (&Papers, &Durable),
+        insists: bool,
     ) -> Result<Verdict, Failure> {
         let votes = others_among(candidate, among, papers);
         let private = papers.iter().filter_map(|(node, paper)| match paper {
@@ -116,10 +128,18 @@ impl Agent {
         let left: Vec<_> = private.chain(durable.left.iter().cloned()).collect();
         let left = binding(&left, candidate, &votes);
         let timed_out = self.election_timed_out();
-        let ballot = Ballot { own, votes: &votes, left: &left, timed_out, insists: false, can_fetch: false };
+        let can_fetch = self.instance.major_version().is_some_and(|major| major >= FIRST_RELOADABLE_VERSION);
+        let ballot = Ballot { own, votes: &votes, left: &left, timed_out, insists, can_fetch };
         let reaches = votes.iter().map(|(_, vote)| vote).chain([own]).filter_map(Vote::reach);
         let on_record = self.on_record_for(durable, reaches.map(|reach| reach.position.timeline)).map_err(failed)?;
         Ok(judge(candidate, &ballot, &on_record))
+    }
+
+    /// Whether the scores prefer the better node already: then something stronger than they are is against it.
+    fn are_corrected(&self, candidate: &NodeName, better: &NodeName) -> Result<bool, Failure> {
+        let scores = self.cluster.scores(self.deadline).map_err(failed)?;
+        Ok(scores.get(candidate).is_some_and(|score| *score <= Score::CANDIDATE)
+            && scores.get(better).is_some_and(|score| *score >= Score::ELECTED))
     }
 
     /// The verdict for the log and for the exit reason.
@@ -156,10 +176,7 @@ impl Agent {
                 vec![(candidate.clone(), Score::NEVER)]
             }
             Verdict::Yield { to, .. } => {
-                let scores = self.cluster.scores(self.deadline).map_err(failed)?;
-                let corrected = picked_again
-                    && scores.get(candidate).is_some_and(|score| *score <= Score::CANDIDATE)
-                    && scores.get(to).is_some_and(|score| *score >= Score::ELECTED);
+                let corrected = picked_again && self.are_corrected(candidate, to)?;
                 let demoted = if corrected { Score::NEVER } else { Score::CANDIDATE };
                 vec![(to.clone(), Score::ELECTED), (candidate.clone(), demoted)]
             }
@@ -194,8 +211,19 @@ impl Agent {
         loop {
             let (vote, may_change) = self.own_vote(&mut session);
             if !may_change || !pace.step(deadline) {
-                return vote;
+                return self.with_room(vote);
             }
+        }
+    }
+
+    /// A node that has no room for the promotion says so.
+    fn with_room(&self, vote: Vote) -> Vote {
+        match vote {
+            Vote::At(reach) if reach.unfit.is_none() => {
+                let unfit = self.instance.lack_of_room_to_promote(self.deadline.at_most(ONE_ATTEMPT));
+                Vote::At(Reach { unfit, ..reach })
+            }
+            vote => vote,
         }
     }
 
@@ -271,27 +299,60 @@ impl Agent {
         discarded.and(reserved).map(|()| stand_ins)
     }
 
-    /// What the votes come to, if they allow the promotion.
+    /// What the votes come to, if they allow the promotion. What another node has more is fetched first: Pacemaker promotes
+    /// this one whatever the scores say, and to refuse costs a failure and a restart.
     fn elected(&self, session: Option<&Session>) -> Result<Elected, Failure> {
         let own = self.own_name()?;
-        let (papers, durable) = self.told_and_on_record()?;
-        let Some(Paper::Vote(among, _)) = paper_of(&own, &papers) else {
-            let notify =
-                "set the meta attribute notify=true on the clone; if it is set, the next attempt will hold one";
-            return Err(Failure::generic(format!("no election was held before this promotion: {notify}")));
-        };
-        let durable = durable?;
-        let vote = self.await_own_position(session)?;
-        let verdict = self.judge(&own, &vote, among, &papers, &durable)?;
-        let words = self.in_words(&verdict, &own, &durable);
-        let (Verdict::Promote { .. }, Vote::At(Reach { position, .. })) = (&verdict, &vote) else {
-            return Err(Failure::generic(words));
-        };
-        log::info!("election of {own}: {words}");
-        let voters = papers.iter().filter(|(_, paper)| matches!(paper, Paper::Vote(..)));
-        let voters: Vec<_> = voters.map(|(node, _)| node.clone()).collect();
-        let stand_ins = stand_ins(*position, &others_among(&own, among, &papers));
-        Ok(Elected { timeline: position.timeline, voters, stand_ins })
+        // What nodes alone had that were lost since they voted is not within reach.
+        let mut lost: Vec<NodeName> = Vec::new();
+        loop {
+            let (papers, durable) = self.told_and_on_record()?;
+            let Some(Paper::Vote(among, _)) = paper_of(&own, &papers) else {
+                let notify =
+                    "set the meta attribute notify=true on the clone; if it is set, the next attempt will hold one";
+                return Err(Failure::generic(format!("no election was held before this promotion: {notify}")));
+            };
+            let among: Vec<_> = among.iter().filter(|node| !lost.contains(node)).cloned().collect();
+            let durable = durable?;
+            let vote = self.await_own_position(session)?;
+            let verdict = self.judge(&own, &vote, &among, (&papers, &durable), true)?;
+            let words = self.in_words(&verdict, &own, &durable);
+            match (&verdict, &vote) {
+                (Verdict::Promote { .. }, Vote::At(Reach { position, .. })) => {
+                    log::info!("election of {own}: {words}");
+                    let voters = papers.iter().filter(|(_, paper)| matches!(paper, Paper::Vote(..)));
+                    let voters: Vec<_> = voters.map(|(node, _)| node.clone()).collect();
+                    let stand_ins = stand_ins(*position, &others_among(&own, &among, &papers));
+                    return Ok(Elected { timeline: position.timeline, voters, stand_ins });
+                }
+                (Verdict::CatchUp { from, theirs, .. }, _) => {
+                    log::info!("election of {own}: {words}");
+                    let fetched = self.fetch(from, *theirs, session);
+                    if !fetched.map_err(|why| Failure::generic(format!("{words}: {why}")))? {
+                        lost = self.lost_with(from)?;
+                    }
+                }
+                _ => return Err(Failure::generic(words)),
+            }
+        }
+    }
+
+    fn fetch(&self, from: &NodeName, theirs: Position, session: Option<&Session>) -> Result<bool, String> {
+        let session = session.ok_or("the server has no connection left to be asked over")?;
+        let deadline = self.deadline.at_most(self.deadline.remaining().saturating_sub(PROMOTION));
+        self.catch_up(from, theirs, session, deadline)
+    }
+
+    /// The nodes that the cluster has lost, once this one is among them. Its attributes may go a moment earlier.
+    fn lost_with(&self, node: &NodeName) -> Result<Vec<NodeName>, Failure> {
+        let deadline = self.deadline.at_most(NOTICED);
+        let mut pace = Pace::up_to(Duration::from_millis(100));
+        loop {
+            let lost = self.cluster.lost(self.deadline).map_err(failed)?;
+            if lost.contains(node) || !pace.step(deadline) {
+                return Ok(lost);
+            }
+        }
     }
 
     /// Who may be promoted instead of this node by the votes as they are; nobody, when this node's own position is not known.

@@ -3,6 +3,7 @@
 mod archive;
 mod attempt;
 mod candidacy;
+mod catch_up;
 mod demote;
 mod election;
 mod elsewhere;
@@ -100,6 +101,9 @@ impl Agent {
     }
 
     fn act(&self, action: Action) -> Outcome {
+        if matches!(action, Action::Start | Action::Monitor | Action::Promote | Action::Demote) {
+            self.end_left_catching_up();
+        }
         match action {
             Action::Start => self.start(),
             Action::Stop => self.stop(),

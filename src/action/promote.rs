@@ -11,8 +11,8 @@ use crate::policy::promote::{Step, gives_up, next};
 use crate::sys::{Pace, PromotionNote};
 use crate::types::NodeName;
 
-/// What is left for the promotion itself when room was waited for.
-const PROMOTION: Duration = Duration::from_secs(5);
+/// What is left for the promotion itself when room was waited for, or WAL.
+pub(super) const PROMOTION: Duration = Duration::from_secs(5);
 
 impl Agent {
     pub(super) fn promote(&self) -> Outcome {

@@ -52,6 +52,15 @@ impl Cluster {
         Ok(text.split_whitespace().filter_map(|word| word.parse().ok()).collect())
     }
 
+    /// The nodes that the cluster knows and has lost. One that it does not list, as a remote one, is none of them.
+    ///
+    /// # Errors
+    /// When the cluster does not answer.
+    pub fn lost(&self, deadline: Deadline) -> Result<Vec<NodeName>, ClusterError> {
+        let text = Program::new("crm_node").arg("-l").run(bounded(deadline))?;
+        Ok(lost(&text))
+    }
+
     /// The nodes whose instance of this resource the cluster holds for promoted.
     ///
     /// # Errors
@@ -67,9 +76,21 @@ impl Cluster {
     pub fn addresses(&self, deadline: Deadline) -> Result<Addresses, ClusterError> {
         let text = status(deadline)?;
         let document = parsed(&text)?;
-        let attribute = format!("pgbaton-{}-address", self.resource);
+        let attribute = self.address_name();
         Ok(Addresses { promoted: promoted(&document, &self.resource), of_nodes: values(&document, &attribute) })
     }
+
+    /// The node attribute that says where a node is, when that is not its name.
+    #[must_use]
+    pub fn address_name(&self) -> String {
+        format!("pgbaton-{}-address", self.resource)
+    }
+}
+
+/// `1 srv1 member`, or `2 srv2 lost`.
+fn lost(text: &str) -> Vec<NodeName> {
+    let words = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    words.filter_map(|words| matches!(words.as_slice(), [_, _, "lost"]).then(|| words[1].parse().ok())?).collect()
 }
 
 /// What `crm_mon` shows; as XML that is everything, the attributes of nodes that are online included, permanent and
@@ -118,6 +139,12 @@ mod tests {
             </clone></resources></pacemaker-result>"#;
         let names: Vec<_> = promoted(&parsed(xml).unwrap(), "pgsql").iter().map(ToString::to_string).collect();
         assert_eq!(names, ["srv10", "srv3"]);
+    }
+
+    #[test]
+    fn a_lost_node_is_told_to_be_lost() {
+        let names = lost("1 srv1 member\n2 srv2 lost\n\n3 srv3 member\n4 srv4\n");
+        assert_eq!(names, ["srv2".parse().unwrap()]);
     }
 
     /// From version 2.1.5, shortened.

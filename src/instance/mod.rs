@@ -3,6 +3,7 @@
 mod as_owner;
 mod control;
 mod crc32c;
+mod detour;
 mod files;
 mod following;
 mod launch;
@@ -33,6 +34,7 @@ use std::path::{Path, PathBuf};
 
 pub use as_owner::AsOwnerError;
 pub use control::{ControlData, ControlError};
+pub use detour::{Detour, DetourError};
 pub use following::Following;
 pub use launch::{LaunchError, Launched};
 pub use observe::Observation;

@@ -8,6 +8,7 @@ pub mod candidacy;
 pub mod condition;
 pub mod conninfo;
 pub mod demote;
+pub mod detour;
 pub mod election;
 pub mod elsewhere;
 pub mod follow;

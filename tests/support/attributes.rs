@@ -117,6 +117,14 @@ impl Attributes {
         fs::write(self.store.join("present"), names.join(" ")).unwrap();
     }
 
+    /// This node was lost: its attributes are gone, and `crm_node -l` says so.
+    pub(crate) fn lose(&self, node: &str) {
+        self.lose_all_of(node);
+        let path = self.store.join("members");
+        let members = fs::read_to_string(&path).unwrap();
+        fs::write(path, members.replace(&format!(" {node} member"), &format!(" {node} lost"))).unwrap();
+    }
+
     /// The nodes that `crm_mon` shows as promoted.
     pub(crate) fn set_promoted(&self, names: &[&str]) {
         let lines: String = names.iter().map(|name| format!("{name}\n")).collect();

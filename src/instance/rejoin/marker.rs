@@ -128,7 +128,7 @@ pub(crate) fn marker_path(data: &Path) -> PathBuf {
 }
 
 /// A path beside the data directory, with its name and a suffix.
-pub(super) fn beside(data: &Path, suffix: &str) -> PathBuf {
+pub(crate) fn beside(data: &Path, suffix: &str) -> PathBuf {
     let mut name = data.file_name().unwrap_or_default().to_owned();
     name.push(suffix);
     data.with_file_name(name)
@@ -201,7 +201,7 @@ impl Marker {
 }
 
 /// Makes the entries of the directory that holds `path` durable.
-pub(super) fn sync_parent(path: &Path) -> io::Result<()> {
+pub(crate) fn sync_parent(path: &Path) -> io::Result<()> {
     File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all()
 }
 

@@ -2,6 +2,7 @@
 
 mod address_after_a_plan_given_up;
 mod agent_killed;
+mod best_may_not_be_promoted;
 mod clone_interrupted_by_power_loss;
 mod cold_start;
 mod cold_start_after_power_loss_of_all;
@@ -106,6 +107,9 @@ pub(crate) const ALL: &[Scenario] = &[
         "power_loss_while_restarted_standbys_differ",
         power_loss_while_a_standby_is_behind::power_loss_while_restarted_standbys_differ,
     ),
+    scenario("best_node_is_banned", best_may_not_be_promoted::best_node_is_banned),
+    scenario("best_node_is_excluded_by_a_rule", best_may_not_be_promoted::best_node_is_excluded_by_a_rule),
+    scenario("best_node_delays_its_replay", best_may_not_be_promoted::best_node_delays_its_replay),
     scenario("power_loss_right_after_promotion", power_loss_right_after_promotion::power_loss_right_after_promotion),
     scenario("both_standbys_nodes_lost", two_of_three_nodes_lost::both_standbys_nodes_lost),
     scenario("primarys_and_a_standbys_node_lost", two_of_three_nodes_lost::primarys_and_a_standbys_node_lost),
