@@ -11,18 +11,11 @@ use crate::{paths, run};
 const INITDB_LIMIT: Duration = Duration::from_secs(60);
 const BASEBACKUP_LIMIT: Duration = Duration::from_secs(120);
 
-/// The same on all nodes; what differs per node is in the file that is included.
+/// The same on all nodes; what differs per node is in the file that is included. Everything else is as `initdb` makes it, and
+/// Debian's `pg_createcluster`: no WAL is kept for standbys, and timeouts are those of most clusters out there.
 const SETTINGS: &str = "\
 listen_addresses = '*'
 unix_socket_directories = '/var/run/postgresql'
-wal_level = replica
-hot_standby = on
-max_wal_senders = 10
-wal_keep_size = '512MB'
-recovery_target_timeline = 'latest'
-wal_receiver_timeout = '10s'
-wal_sender_timeout = '10s'
-wal_receiver_status_interval = '1s'
 log_line_prefix = '%m [%p] %q%u@%d '
 log_replication_commands = on
 logging_collector = on

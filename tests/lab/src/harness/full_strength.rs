@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::lab::{Lab, SCENARIO_CONF, brief, is_reachable};
+use super::lab::{Lab, SCENARIOS_FILES, brief, is_reachable};
 use crate::cluster::build::{self, Wish};
 use crate::cluster::instances;
 use crate::cluster::node_shell::{COMMAND_LIMIT, run_on, sql_on};
@@ -172,7 +172,9 @@ fn undo_what_scenarios_do(lab: &Lab) -> Result<()> {
             drop_scenario_settings(lab, &node)?;
         } else {
             // Its layer can be written to; most often there is no such file.
-            let _ = fs::remove_file(paths::upper(&node).join(SCENARIO_CONF.trim_start_matches('/')));
+            for file in SCENARIOS_FILES {
+                let _ = fs::remove_file(paths::upper(&node).join(file.trim_start_matches('/')));
+            }
         }
         switch::order(&format!("after-fencing {node} {after_fencing}"))?;
     }
@@ -180,8 +182,11 @@ fn undo_what_scenarios_do(lab: &Lab) -> Result<()> {
 }
 
 fn drop_scenario_settings(lab: &Lab, node: &str) -> Result<()> {
-    let there = run_on(node, &["rm", SCENARIO_CONF], COMMAND_LIMIT)?;
-    if there.code == 0 {
+    let mut is_dropped = false;
+    for file in SCENARIOS_FILES {
+        is_dropped |= run_on(node, &["rm", file], COMMAND_LIMIT)?.code == 0;
+    }
+    if is_dropped {
         // A server that is down reads its settings when it starts.
         let _ = lab.reload(node);
     }

@@ -107,6 +107,7 @@ fn node_conf(plan: &Plan, node: &Node) -> String {
         "cluster_name = '{name}'\n\
          primary_conninfo = 'host={upstream} user=replicator application_name={name} connect_timeout=3'\n\
          hba_file = '/etc/postgresql/pg_hba.conf'\n\
+         include_if_exists '/etc/postgresql/wal.conf'\n\
          include_if_exists '/etc/postgresql/scenario.conf'\n"
     )
 }
