@@ -73,6 +73,23 @@ fn a_copy_that_ended_half_way_is_made_again() {
     assert!(left.into_iter().all(|name| !name.to_string_lossy().contains("pgbaton")));
 }
 
+/// It may be all that is left of the data.
+#[test]
+fn a_whole_copy_comes_to_its_place_though_the_primary_is_gone() {
+    let Diverged { cluster, old, new } = diverged_with(NO_REWIND);
+    let in_the_way = old.data.join("base");
+    let blocks = programs_with(&old, "pg_basebackup", &format!("\"$real\" \"$@\" && touch {}", in_the_way.display()));
+    let start = clone_with(&old, Some(&blocks)).run().expect_code(0);
+    assert_eq!((start.logged("put there"), old.seen()), (1, Seen::Down), "{start:#?}");
+    let rows = new.sql("select count(*) from rows");
+    new.crash();
+    cluster.attributes.set_promoted(&[]);
+    fs::remove_file(in_the_way).unwrap();
+    let start = clone_with(&old, None).run().expect_code(0);
+    assert_eq!(old.seen(), Seen::Standby, "{start:#?}");
+    assert_eq!(old.sql("select count(*) from rows"), rows);
+}
+
 fn expect_untouched(old: &Node, reason: &str) {
     let start = clone_with(old, None).run().expect_code(0);
     assert_eq!(start.logged(reason), 1, "{start:#?}");
@@ -130,6 +147,29 @@ fn a_rewind_that_falls_to_a_clone_keeps_what_it_had_kept() {
     let of_rewind = kept.iter().filter(|path| path.join("pg_control").is_file()).count();
     let whole = kept.iter().filter(|path| path.join("PG_VERSION").is_file()).count();
     assert_eq!((of_rewind, whole), (1, 1), "{kept:?}");
+}
+
+/// The rewind has brought the primary's configuration already, and is given up then.
+#[test]
+fn a_clone_in_the_place_of_a_rewind_takes_nothing_of_the_primary_for_the_nodes_own() {
+    let Diverged { old, new, .. } = diverged();
+    let script = "case \"$*\" in *--dry-run*) exec \"$real\" \"$@\";; esac\n\"$real\" \"$@\"\n\
+                  echo 'pg_rewind: fatal: could not find previous WAL record at 0/1' >&2; exit 1";
+    let programs = programs_with(&old, "pg_rewind", script);
+    let conf = fs::read_to_string(old.data.join("postgresql.auto.conf")).unwrap();
+    let start = |rejoin| {
+        let start = old.call("start").timeout(60_000).parameter("keep_aside", "1").parameter("rejoin", rejoin);
+        start.parameter("bindir", programs.to_str().unwrap()).run()
+    };
+    let first = start("rewind");
+    assert_eq!(old.seen(), Seen::Down, "{first:#?}");
+    assert_eq!(old.kept_aside().len(), 1);
+    start("clone").expect_code(0);
+    expect_following(&old, &new);
+    assert_eq!(fs::read_to_string(old.data.join("postgresql.auto.conf")).unwrap(), conf);
+    let kept = old.kept_aside();
+    let of_rewind = kept.iter().filter(|path| path.join("pg_control").is_file()).count();
+    assert_eq!((of_rewind, kept.len()), (1, 2), "{kept:?}");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use super::Agent;
 use super::rejoin::{WayIn, doing, in_words};
 use crate::cluster::Record;
-use crate::instance::rejoin::{Marker, Phase, Task};
+use crate::instance::rejoin::{Marker, Task};
 use crate::ocf::{ExitCode, Failure};
 use crate::policy::attempt::{self, Attempt, Facts, Progress, Source, fitness};
 use crate::policy::condition::Condition;
@@ -37,6 +37,7 @@ impl Agent {
     pub(super) fn facts(&self, marker: &Marker, primary: Option<&Record>) -> Result<Facts, Failure> {
         let progress = match marker.task {
             _ if marker.is_untouched() => Progress::Untouched,
+            Task::Clone if marker.whole => Progress::Copied,
             Task::Rewind => Progress::HalfRewound,
             Task::Clone => Progress::HalfCloned,
         };
@@ -69,7 +70,7 @@ impl Agent {
             ..marker.clone()
         };
         let marker = match attempt {
-            Attempt::Clone => Marker { task: Task::Clone, phase: Phase::Planned, kept: None, ..marker },
+            Attempt::Clone => marker.clone_instead(),
             _ => marker,
         };
         let Some(primary) = primary else { return Ok(marker) };

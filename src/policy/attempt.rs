@@ -13,6 +13,7 @@
 //! | half rewound | unfit, or there is no way | `rewind` | refused |
 //! | half rewound | any | `none` | refused |
 //! | half cloned | any | `clone` | is cloned, from there |
+//! | a whole copy, not yet in its place | whatever, or none | whatever | comes to its place |
 //! | half cloned | any | `none`, `rewind` | refused |
 //!
 //! A half rewound directory has pages of its source. They go with a rewind from the fork of the first one, or from an
@@ -32,6 +33,8 @@ pub enum Progress {
     HalfRewound,
     /// The old directory is kept aside, or about to be; what is in its place is no instance yet.
     HalfCloned,
+    /// The copy is whole, and needs nobody to come to its place: it may be all that is left of the data.
+    Copied,
 }
 
 /// The primary that is there now, as a source.
@@ -85,6 +88,7 @@ pub fn next(facts: &Facts) -> Attempt {
     let refuse = |why: &str| Attempt::Refuse(format!("{why}; {CLONE}"));
     let half = match facts.progress {
         Progress::Untouched => return Attempt::Anew,
+        Progress::Copied => return Attempt::GoOn,
         Progress::HalfRewound => "it is half rewound",
         Progress::HalfCloned => "it is half cloned",
     };
@@ -159,7 +163,7 @@ mod tests {
     /// `?`: hopeless. What is refused is given with a word of its reason.
     #[test]
     fn every_attempt() {
-        use Progress::{HalfCloned, HalfRewound, Untouched};
+        use Progress::{Copied, HalfCloned, HalfRewound, Untouched};
         for (progress, sources, none, rewind, clone) in [
             (Untouched, "unknown nobody foreign unfit fit fit?", "anew", "anew", "anew"),
             (HalfRewound, "unknown nobody unknown? nobody?", "wait", "wait", "wait"),
@@ -170,6 +174,7 @@ mod tests {
             (HalfCloned, "unknown nobody", "wait", "wait", "wait"),
             (HalfCloned, "foreign", "pgdata", "pgdata", "pgdata"),
             (HalfCloned, "fit unfit fit?", "rejoin=none", "rejoin=rewind", "go on"),
+            (Copied, "unknown nobody foreign unfit fit fit?", "go on", "go on", "go on"),
         ] {
             for (word, (rejoin, expected)) in sources.split(' ').flat_map(|word| {
                 let all = [(Rejoin::None, none), (Rejoin::Rewind, rewind), (Rejoin::Clone, clone)];

@@ -173,6 +173,13 @@ impl Marker {
         }
     }
 
+    /// The same for a clone in the place of a rewind that cannot be ended. What the rewind has kept stays.
+    #[must_use]
+    pub fn clone_instead(self) -> Marker {
+        let kept_before = self.kept.or(self.kept_before);
+        Marker { task: Task::Clone, phase: Phase::Planned, kept: None, kept_before, ..self }
+    }
+
     /// What it takes to judge another primary as the source of an interrupted rewind. What an older agent wrote has it not.
     #[must_use]
     pub fn first_fork(&self) -> Option<(History, Lsn)> {

@@ -57,11 +57,7 @@ fn attempt(instance: &Instance, marker: &mut Marker) -> Result<(), String> {
             Ok(()) => return Ok(()),
             Err(RewindError::Never(reason)) if marker.may_clone => {
                 log::warn!("{reason}; cloning instead");
-                put_configuration_back(instance, marker)?;
-                let kept_before = marker.kept.clone().or(marker.kept_before.clone());
-                let planned =
-                    Marker { task: Task::Clone, phase: Phase::Planned, kept: None, kept_before, ..marker.clone() };
-                *marker = planned;
+                *marker = marker.clone().clone_instead();
                 let data = instance.data_directory();
                 marker.write(data).map_err(|e| format!("cannot write the marker: {e}"))?;
             }
@@ -72,6 +68,7 @@ fn attempt(instance: &Instance, marker: &mut Marker) -> Result<(), String> {
             Err(RewindError::Now(reason)) => return Err(reason),
         }
     }
+    put_configuration_back(instance, marker)?;
     let (owner, source) = tools(instance, marker)?;
     Clone { instance, owner, source }.run(marker)
 }
@@ -82,10 +79,18 @@ fn rewind(instance: &Instance, marker: &mut Marker) -> Result<(), RewindError> {
     Rewind { instance, owner, source }.run(marker)
 }
 
-/// A rewind that was interrupted may have left the source's configuration files, which say nothing of this node.
+/// A rewind that was interrupted may have left the source's configuration files, which say nothing of this node. A clone
+/// in its place would take them for the node's.
 fn put_configuration_back(instance: &Instance, marker: &Marker) -> Result<(), String> {
-    let Some(kept) = marker.kept.as_deref().filter(|_| marker.phase == Phase::Kept) else { return Ok(()) };
-    let restored = restore_own_files(kept, instance.data_directory());
+    let data = instance.data_directory();
+    let kept = match (marker.task, marker.phase) {
+        (Task::Rewind, Phase::Kept) => marker.kept.as_deref(),
+        // As long as it has not been moved aside.
+        (Task::Clone, Phase::Planned) if data.join("PG_VERSION").exists() => marker.kept_before.as_deref(),
+        _ => None,
+    };
+    let Some(kept) = kept else { return Ok(()) };
+    let restored = restore_own_files(kept, data);
     restored.map_err(|e| format!("cannot put the configuration back from {}: {e}", kept.display()))
 }
 
