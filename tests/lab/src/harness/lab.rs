@@ -254,6 +254,12 @@ impl Lab {
         check_on(node, &["pkill", &format!("-{signal}"), "-u", "postgres", "-x", "postgres"]).map(drop)
     }
 
+    /// A signal to the one process of the server that does this work: `checkpointer`, `startup`.
+    pub(crate) fn signal_process(&self, node: &str, work: &str, signal: &str) -> Result<()> {
+        let title = format!("^postgres: (.*: )?{work}");
+        check_on(node, &["pkill", &format!("-{signal}"), "-u", "postgres", "-f", &title]).map(drop)
+    }
+
     /// A signal to the postmaster alone.
     pub(crate) fn signal_postmaster(&self, node: &str, signal: &str) -> Result<()> {
         check_on(node, &["kill", &format!("-{signal}"), &self.postmaster(node)?]).map(drop)

@@ -21,6 +21,7 @@ mod primary_changes_while_a_standby_is_away;
 mod primary_out_of_connections;
 mod primarys_node_cut_from_the_network;
 mod primarys_node_frozen;
+mod process_that_hangs;
 mod return_by_rewind;
 mod return_of_a_short_primary;
 mod rewind_impossible;
@@ -133,6 +134,16 @@ pub(crate) const ALL: &[Scenario] = &[
         "sigstop_of_the_primarys_postmaster",
         sigstop_of_the_primarys_postmaster::sigstop_of_the_primarys_postmaster,
     ),
+    scenario("candidates_startup_process_hangs", process_that_hangs::candidates_startup_process_hangs),
+    scenario(
+        "primarys_checkpointer_hangs_at_a_switchover",
+        process_that_hangs::primarys_checkpointer_hangs_at_a_switchover,
+    ),
+    scenario(
+        "archive_command_never_returns_at_a_switchover",
+        process_that_hangs::archive_command_never_returns_at_a_switchover,
+    ),
+    scenario("primarys_data_cannot_be_written", process_that_hangs::primarys_data_cannot_be_written),
     scenario("primary_out_of_connections", primary_out_of_connections::primary_out_of_connections),
     scenario("wal_volume_full", wal_volume_full::wal_volume_full),
     scenario("wal_volume_full_where_most_wal_is", wal_volume_full::wal_volume_full_where_most_wal_is),
