@@ -144,6 +144,9 @@ impl Agent {
             }
         };
         self.keep_slots(role, session);
+        if role == Role::Primary {
+            self.archive_planted(session);
+        }
         condition
     }
 }

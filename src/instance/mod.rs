@@ -39,6 +39,7 @@ pub use following::Following;
 pub use launch::{LaunchError, Launched};
 pub use observe::Observation;
 pub use pidfile::{PidFile, PostmasterStatus};
+pub use planted::Archiving;
 pub use progress::Watch;
 pub use session::{Session, SqlError};
 pub use settings::SettingsError;

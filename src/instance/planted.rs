@@ -4,15 +4,19 @@
 //! (`WalRcvFetchTimeLineHistoryFiles` in walreceiver.c). Where the promotion did not happen they would keep the server
 //! from starting ("requested timeline is not a child of this server's history"), so a start removes those that no
 //! real timeline is younger than.
+//!
+//! A promotion archives its own history file only, so the agent has the planted ones archived: [`crate::policy::planted`] says
+//! when. What is to be archived is told by an empty file in `archive_status` (pgarch.c).
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use super::Instance;
 use super::as_owner::AsOwnerError;
 use super::files::read_small;
+use super::{Instance, Session, SqlError};
+use crate::policy::planted::{HistoryFile, Status};
 use crate::sys::Deadline;
 use crate::types::Timeline;
 
@@ -46,6 +50,84 @@ impl Instance {
     }
 }
 
+/// What the server tells of its archiver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Archiving {
+    /// Whether it archives at all.
+    pub is_on: bool,
+    /// The number of the history file that it failed with last, if it has archived nothing since.
+    pub fails_with: Option<u32>,
+}
+
+impl Session {
+    /// Asks for the archiver. The statistics are there for every role.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub fn archiving(&self, deadline: Deadline) -> Result<Archiving, SqlError> {
+        let rows = self.query(
+            "select current_setting('archive_mode'), (select last_failed_wal from pg_stat_archiver \
+             where last_failed_time > coalesce(last_archived_time, '-infinity'))",
+            deadline,
+        )?;
+        let text = |column: usize| rows.first()?.get(column)?.as_deref();
+        let fails_with = text(1).and_then(number_of);
+        Ok(Archiving { is_on: text(0).is_some_and(|mode| mode != "off"), fails_with })
+    }
+}
+
+impl Instance {
+    /// The history files in `pg_wal`.
+    ///
+    /// # Errors
+    /// When the directory cannot be read.
+    pub fn history_files(&self) -> io::Result<Vec<HistoryFile>> {
+        let wal = self.data_directory().join("pg_wal");
+        let names = fs::read_dir(&wal)?.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+        Ok(names.filter_map(|name| Some(history_file(&wal, &name, number_of(&name)?))).collect())
+    }
+
+    /// Tells the archiver of a history file.
+    ///
+    /// # Errors
+    /// When that cannot be written.
+    pub fn archive_history(&self, number: u32, deadline: Deadline) -> Result<(), AsOwnerError> {
+        let ready = self.data_directory().join(format!("pg_wal/archive_status/{number:08X}.history.ready"));
+        let make = move || OpenOptions::new().write(true).create_new(true).mode(0o600).open(&ready).map(drop);
+        self.as_owner(make, deadline)
+    }
+
+    /// Tells the archiver that it need not archive a history file.
+    ///
+    /// # Errors
+    /// When that cannot be written.
+    pub fn leave_history_to_archive(&self, number: u32, deadline: Deadline) -> Result<(), AsOwnerError> {
+        let status = self.data_directory().join("pg_wal/archive_status");
+        let name = move |what: &str| status.join(format!("{number:08X}.history.{what}"));
+        self.as_owner(move || fs::rename(name("ready"), name("done")), deadline)
+    }
+}
+
+fn number_of(name: &str) -> Option<u32> {
+    let number = name.strip_suffix(".history").filter(|number| number.len() == 8)?;
+    u32::from_str_radix(number, 16).ok()
+}
+
+fn history_file(wal: &Path, name: &str, number: u32) -> HistoryFile {
+    let has = |what: &str| wal.join("archive_status").join(format!("{name}.{what}")).exists();
+    let status = match (has("done"), has("ready")) {
+        (true, _) => Status::Done,
+        (false, true) => Status::Ready,
+        (false, false) => Status::Unknown,
+    };
+    HistoryFile { number, is_planted: is_planted(&wal.join(name)), status }
+}
+
+/// The file may have been planted by half.
+fn is_planted(path: &Path) -> bool {
+    read_small(path).is_ok_and(|text| TEXT.starts_with(&text))
+}
+
 fn plant(wal: &Path, timeline: Timeline) -> io::Result<()> {
     let path = wal.join(format!("{:08X}.history", timeline.0));
     match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
@@ -60,9 +142,7 @@ fn plant(wal: &Path, timeline: Timeline) -> io::Result<()> {
 fn left_over(wal: &Path) -> Vec<PathBuf> {
     let paths = fs::read_dir(wal).into_iter().flatten().flatten().map(|entry| entry.path());
     let histories = paths.filter(|path| path.extension().is_some_and(|extension| extension == "history"));
-    // The file may have been planted by half.
-    let is_planted = |path: &PathBuf| read_small(path).is_ok_and(|text| TEXT.starts_with(&text));
-    let (planted, real): (Vec<_>, Vec<_>) = histories.partition(is_planted);
+    let (planted, real): (Vec<_>, Vec<_>) = histories.partition(|path| is_planted(path));
     // Names of equal length: their order is that of the numbers.
     let youngest = real.into_iter().max();
     planted.into_iter().filter(|path| youngest.as_ref().is_none_or(|youngest| path > youngest)).collect()

@@ -17,6 +17,7 @@ pub mod leaving;
 pub mod monitor;
 pub mod patience;
 pub mod placing;
+pub mod planted;
 pub mod primary_slot;
 pub mod progress;
 pub mod promote;

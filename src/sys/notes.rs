@@ -48,6 +48,10 @@ pub struct Notes {
     pub recovery: Option<RecoveryNote>,
     /// The timeline that this node has published as a primary.
     pub published_timeline: Option<u32>,
+    /// The timeline with whose promotion all planted history files are archived, as far as they are to be.
+    pub planted_archived: Option<u32>,
+    /// When the last of them was given to the archiver, in milliseconds since boot.
+    pub planted_since_ms: Option<u64>,
     /// The oldest WAL of this primary, as it was published for a standby that may need it.
     pub published_oldest: Option<String>,
     /// How many monitors in a row this standby did not stream.

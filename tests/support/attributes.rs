@@ -97,6 +97,11 @@ impl Attributes {
         self.all(&format!("pgbaton-{}-hold", self.resource)).remove(node).unwrap_or_default()
     }
 
+    /// The number of the last timeline that a promotion has reserved, as this node was told.
+    pub(crate) fn set_reserved(&self, node: &str, timeline: u32) {
+        self.set(&format!("pgbaton-{}-reserved", self.resource), node, &timeline.to_string());
+    }
+
     pub(crate) fn set_hold(&self, node: &str, hold: &str) {
         self.set(&format!("pgbaton-{}-hold", self.resource), node, hold);
     }

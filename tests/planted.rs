@@ -1,0 +1,105 @@
+//! The numbers of timelines that a promotion has skipped, and what a restore from the archive makes of them.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
+
+mod support;
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use support::cluster::Cluster;
+use support::node::{Node, Seen, own};
+use support::transition::Promotion;
+use support::wait_until;
+
+/// As in PostgreSQL's documentation: what is there is never overwritten.
+fn archive_into(directory: &str) -> String {
+    format!("archive_mode = on\narchive_command = 'test ! -f {directory}/%f && cp %p {directory}/%f'")
+}
+
+/// A standby on timeline 1 with an archive, and a backup of before.
+fn with_archive() -> (Arc<Cluster>, Node, Node, PathBuf) {
+    let cluster = Cluster::new();
+    let archive = cluster.home().join("archive");
+    fs::create_dir(&archive).unwrap();
+    own(&archive);
+    let primary = cluster.node("srv1");
+    primary.run_as_primary();
+    primary.sql("create table row (n int)");
+    cluster.move_address_to(&primary);
+    let (standby, backup) = (cluster.backup_of(&primary, "srv2"), cluster.backup_of(&primary, "restored"));
+    standby.configure(&archive_into(archive.to_str().unwrap()));
+    standby.run_as_standby();
+    primary.await_streaming("srv2");
+    primary.stop_fast();
+    (cluster, standby, backup, archive)
+}
+
+/// Timelines 2 and 3 were reserved by primaries that were lost before anybody received them.
+fn promote_beyond_lost_timelines(cluster: &Cluster, standby: &Node) {
+    cluster.attributes.set_reserved("srv2", 3);
+    let promotion = Promotion::new(standby, &["srv2"]);
+    promotion.announce(&[standby]);
+    promotion.promote().expect_code(0);
+    assert_eq!(standby.sql("select left(pg_walfile_name(pg_current_wal_insert_lsn()), 8)"), "00000004");
+    standby.sql("insert into row values (4)");
+    standby.sql("select pg_switch_wal()");
+}
+
+/// A monitor. The archiver looks for work once a minute, and when a segment is full.
+fn look(primary: &Node) {
+    primary.call("monitor").run().expect_code(8);
+    primary.sql("insert into row values (4)");
+    primary.sql("select pg_switch_wal()");
+}
+
+#[test]
+fn a_restore_to_the_latest_timeline_finds_what_follows_skipped_numbers() {
+    let (cluster, standby, backup, archive) = with_archive();
+    promote_beyond_lost_timelines(&cluster, &standby);
+    wait_until("the archive has all numbers", || {
+        look(&standby);
+        ["00000002.history", "00000003.history", "00000004.history"].iter().all(|name| archive.join(name).exists())
+    });
+    wait_until("the archive has the row", || {
+        fs::read_dir(&archive)
+            .unwrap()
+            .flatten()
+            .any(|e| e.file_name().to_string_lossy().starts_with("0000000400000000"))
+    });
+
+    backup.configure(&format!("restore_command = 'cp {}/%f %p'", archive.display()));
+    backup.write("recovery.signal", "");
+    backup.launch();
+    backup.await_seen(Seen::Primary);
+    assert_eq!(backup.sql("select n from row limit 1"), "4");
+}
+
+/// One of the lost primaries has archived its history: the archive keeps that one.
+#[test]
+fn an_archive_that_has_the_real_file_goes_on_archiving() {
+    let (cluster, standby, _backup, archive) = with_archive();
+    fs::write(archive.join("00000003.history"), "1\t0/3000000\tno recovery target specified\n").unwrap();
+    promote_beyond_lost_timelines(&cluster, &standby);
+    wait_until("the monitor has had it archived", || {
+        look(&standby);
+        standby.data.join("pg_wal/archive_status/00000003.history.ready").exists()
+    });
+    wait_until("the archiver fails with it", || {
+        look(&standby);
+        standby.sql("select last_failed_wal from pg_stat_archiver") == "00000003.history"
+    });
+    let path = standby.data.with_file_name("run").join(format!("pgbaton-{}.json", cluster.resource));
+    let mut notes: serde_json::Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+    notes["planted_since_ms"] = 1.into();
+    fs::write(&path, notes.to_string()).unwrap();
+    let answer = standby.call("monitor").run().expect_code(8);
+    assert_eq!(answer.logged("the archive refuses 00000003.history"), 1, "{answer:#?}");
+    assert!(standby.data.join("pg_wal/archive_status/00000003.history.done").exists());
+    wait_until("the next one is archived", || {
+        look(&standby);
+        standby.data.join("pg_wal/archive_status/00000002.history.ready").exists()
+            || archive.join("00000002.history").exists()
+    });
+}
