@@ -16,6 +16,7 @@ mod promote;
 mod record;
 mod rejoin;
 mod scores;
+mod shut_out;
 mod slots;
 mod start;
 mod state;

@@ -25,10 +25,13 @@ impl Agent {
         loop {
             let found = self.instance.observe(self.deadline);
             let failure = match answer(&found.state, self.request.meta.probe) {
-                Answer::Running(role) => return Ok(self.running(role, found.session.as_ref())),
+                Answer::Running(role) => {
+                    self.note_shut_out(None);
+                    return Ok(self.running(role, found.session.as_ref(), None));
+                }
                 Answer::RunningWithWarning(role, why) => {
-                    log::warn!("the server is alive and refuses the agent: {why}; it is a {role} by its files");
-                    return Ok(self.running(role, None));
+                    let shown = self.note_shut_out(Some((role, &why)));
+                    return Ok(self.running(role, None, shown));
                 }
                 Answer::NotRunning => return Ok(ExitCode::NotRunning),
                 Answer::LookAgain(why) => Failure::generic(why),
@@ -106,7 +109,7 @@ impl Agent {
         }
     }
 
-    fn running(&self, role: Role, session: Option<&Session>) -> ExitCode {
+    fn running(&self, role: Role, session: Option<&Session>, shut_out: Option<Condition>) -> ExitCode {
         if !self.in_cluster() || self.request.meta.probe {
             self.show_again();
             return healthy(role);
@@ -118,7 +121,7 @@ impl Agent {
         if role == Role::Standby {
             self.stand_again();
         }
-        let condition = session.and_then(|session| self.look_after(role, session));
+        let condition = session.and_then(|session| self.look_after(role, session)).or(shut_out);
         condition.map_or(healthy(role), |condition| self.tell(&condition))
     }
 

@@ -71,7 +71,7 @@ impl Agent {
         match session.control_file_lags(self.deadline.at_most(Duration::from_secs(1))) {
             Ok(true) => {
                 let shortly = self.deadline.at_most(Duration::from_millis(200));
-                let own = self.instance.connect(self.instance.pid_file().as_ref(), shortly);
+                let own = self.instance.connect(shortly);
                 drop(own.and_then(|own| own.checkpoint(shortly)));
             }
             Ok(false) => {}
@@ -94,7 +94,7 @@ impl Agent {
             return;
         }
         let deadline = self.deadline.at_most(CHECKPOINT);
-        let checkpointing = self.instance.connect(self.instance.pid_file().as_ref(), deadline);
+        let checkpointing = self.instance.connect(deadline);
         let mut watch = self.instance.watch_checkpointer();
         let checkpointing =
             checkpointing.and_then(|session| session.checkpoint_while(|| watch.idle_for() < STALLED, deadline));

@@ -28,11 +28,11 @@ impl Agent {
         }
         if failures.is_empty() {
             self.advise_on_slots();
+            self.advice_on_login().iter().for_each(|text| advise(text));
         }
         all_in_one(&failures).map(|()| ExitCode::Success)
     }
 
-    /// What is no failure but good to know: on standard output, which the cluster's shells show, and in the log.
     fn advise_on_slots(&self) {
         let (Ok(wish), Ok(version)) = (self.request.parameters.slots(), self.instance.version().parse()) else {
             return;
@@ -41,8 +41,7 @@ impl Agent {
         let unbounded = |settings: Settings| settings.values().any(|size| size == "-1");
         let bounded = version >= BOUNDED_FROM && bound().is_some_and(|settings| !unbounded(settings));
         if let Some(text) = advice(wish, version, bounded) {
-            log::info!("{text}");
-            let _ = print(&format!("{text}\n"));
+            advise(&text);
         }
     }
 
@@ -166,6 +165,12 @@ impl Agent {
             Err(failure) => vec![failure],
         }
     }
+}
+
+/// What is no failure but good to know: on standard output, which the cluster's shells show, and in the log.
+fn advise(text: &str) {
+    log::info!("{text}");
+    let _ = print(&format!("{text}\n"));
 }
 
 /// One failure with all reasons and the exit code of the first.

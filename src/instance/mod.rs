@@ -1,12 +1,15 @@
 //! The local PostgreSQL: facts read from it, orders given to it. It knows nothing of the cluster.
 
+mod address;
 mod as_owner;
 mod control;
 mod crc32c;
 mod detour;
 mod files;
+mod first_words;
 mod following;
 mod launch;
+mod login;
 mod observe;
 mod pidfile;
 mod planted;

@@ -5,6 +5,7 @@ use super::processes::{Processes, is_suspended, postmaster_among};
 use super::{Instance, PidFile, PostmasterStatus, Session, SqlError};
 use std::time::Duration;
 
+use crate::policy::refusal::other_database;
 use crate::sys::Deadline;
 use crate::types::{Role, State};
 
@@ -67,28 +68,45 @@ impl Instance {
         if matches!(status, PostmasterStatus::Starting | PostmasterStatus::Standby) {
             return Observation::without_session(State::Starting);
         }
-        let answer = self.connect(file, deadline).and_then(|session| {
-            let role = if session.is_in_recovery(deadline)? { Role::Standby } else { Role::Primary };
-            Ok((session, role))
-        });
-        match answer {
+        match self.ask_in(&self.parameters.pgdatabase, file, deadline) {
             Ok((session, role)) => Observation { state: State::Running(role), session: Some(session) },
-            Err(error) => Observation::without_session(self.without_answer(status, error)),
+            Err(error) => Observation::without_session(self.without_answer(status, error, file)),
         }
     }
 
+    fn ask_in(&self, database: &str, file: Option<&PidFile>, deadline: Deadline) -> Result<(Session, Role), SqlError> {
+        let session = self.connect_by(file, database, deadline)?;
+        let role = if session.is_in_recovery(deadline)? { Role::Standby } else { Role::Primary };
+        Ok((session, role))
+    }
+
     /// What a live postmaster without an answer means.
-    fn without_answer(&self, status: PostmasterStatus, error: SqlError) -> State {
+    fn without_answer(&self, status: PostmasterStatus, error: SqlError, file: Option<&PidFile>) -> State {
         let files = shortly();
         let stopping = status == PostmasterStatus::Stopping;
         match error {
             SqlError::NotNow(_) if stopping => State::Stopping,
             SqlError::NotNow(_) => State::Starting,
+            SqlError::Refused(why) if self.is_read_only() => {
+                self.failing(&format!("{why}; its volume is read-only"), file)
+            }
             SqlError::Refused(why) => State::Restricted { role: self.role_by_files(files), why },
-            SqlError::NoListener(_) | SqlError::Broken(_) if stopping => State::Stopping,
-            SqlError::NoListener(_) if status == PostmasterStatus::Unknown => State::Starting,
-            error @ (SqlError::NoListener(_) | SqlError::Timeout(..) | SqlError::Broken(_)) => {
+            SqlError::Failing(why) => self.failing(&why, file),
+            SqlError::NoListener(_) | SqlError::Stranger(_) | SqlError::Broken(_) if stopping => State::Stopping,
+            SqlError::NoListener(_) | SqlError::Stranger(_) if status == PostmasterStatus::Unknown => State::Starting,
+            error @ (SqlError::NoListener(_) | SqlError::Stranger(_) | SqlError::Timeout(..) | SqlError::Broken(_)) => {
                 State::Silent { was: self.role_by_files(files), why: error.to_string() }
+            }
+        }
+    }
+
+    /// A server whose answer says that it cannot work. What ails one database only is told apart by another one.
+    fn failing(&self, why: &str, file: Option<&PidFile>) -> State {
+        let another = other_database(&self.parameters.pgdatabase);
+        match self.ask_in(another, file, shortly()) {
+            Ok((_, role)) => State::Restricted { role, why: why.to_owned() },
+            Err(_) => {
+                State::Silent { was: self.role_by_files(shortly()), why: format!("all it answers is an error: {why}") }
             }
         }
     }

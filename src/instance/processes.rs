@@ -34,6 +34,12 @@ impl Processes {
         self.works_here(&process) && is_postgres(&process) && is_alive(&process)
     }
 
+    /// Whether this process is alive and one of another data directory's server.
+    pub(super) fn is_strangers(&self, pid: i32) -> bool {
+        let process = PathBuf::from(format!("/proc/{pid}"));
+        is_postgres(&process) && is_alive(&process) && !self.works_here(&process)
+    }
+
     /// Every live server process of the data directory.
     pub(super) fn all(&self) -> Vec<i32> {
         let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };

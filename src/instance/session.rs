@@ -8,12 +8,16 @@ use std::path::Path;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::Duration;
 
-use postgres::error::SqlState;
-use postgres::{Client, Config, NoTls, SimpleQueryMessage};
+use postgres::{Client, SimpleQueryMessage};
 
-use super::{Instance, PidFile};
+use super::Instance;
+use super::login::Login;
+use crate::policy::address::Place;
 use crate::policy::settings::Settings;
 use crate::sys::Deadline;
+
+/// How long a server may take for its first words after a connection has failed. The deadline may be used up.
+const FIRST_WORDS: Duration = Duration::from_millis(500);
 
 /// A row: its columns as text, `None` for null.
 pub(super) type Row = Vec<Option<String>>;
@@ -30,6 +34,12 @@ pub enum SqlError {
     /// The server answered with any other error: it is alive.
     #[error("the server refuses: {0}")]
     Refused(String),
+    /// The server answered with an error that says that it cannot work.
+    #[error("the server cannot work: {0}")]
+    Failing(String),
+    /// A server answered that is not this instance's.
+    #[error("the server at {0} is another instance's; correct pghost or pgport")]
+    Stranger(String),
     /// No answer in time.
     #[error("no answer from {0} in {1} ms")]
     Timeout(String, u128),
@@ -47,66 +57,42 @@ pub struct Session {
 }
 
 impl Instance {
-    /// Connects as the instance's owner, which is what `peer` authentication asks for.
-    ///
-    /// `pid_file` tells where the server really listens; it is the second try when there is no server
-    /// where the parameters say: a wrong parameter must not make a healthy server look dead.
-    ///
-    /// # Errors
-    /// When there is no connection at the deadline.
-    pub fn connect(&self, pid_file: Option<&PidFile>, deadline: Deadline) -> Result<Session, SqlError> {
-        let port = self.parameters.pgport().ok();
-        let first = port.map(|port| self.connect_to(&self.parameters.pghost, port, deadline));
-        match first {
-            None | Some(Err(SqlError::NoListener(_) | SqlError::Broken(_))) => {}
-            Some(result) => return result,
-        }
-        let configured = format!("{}:{}", self.parameters.pghost, port.map_or("?".to_owned(), |p| p.to_string()));
-        let actual = pid_file.and_then(|file| Some((file.socket_directory.as_deref()?, file.port?)));
-        let Some((directory, port)) = actual else { return Err(SqlError::NoListener(configured)) };
-        let session = self.connect_to(&directory.to_string_lossy(), port, deadline);
-        if session.is_ok() && format!("{}:{port}", directory.display()) != configured {
-            log::warn!(
-                "the server listens at {}:{port} and not at {configured}; correct pghost or pgport",
-                directory.display()
-            );
-        }
-        session
-    }
-
-    fn connect_to(&self, host: &str, port: u16, deadline: Deadline) -> Result<Session, SqlError> {
-        let target = format!("{host}:{port}");
+    /// Connects to this place, as the instance's owner.
+    pub(super) fn log_in(&self, place: &Place, database: &str, deadline: Deadline) -> Result<Session, SqlError> {
+        let Place { host, port, .. } = place;
         if host.starts_with('/') && !Path::new(host).join(format!(".s.PGSQL.{port}")).exists() {
-            return Err(SqlError::NoListener(target));
+            return Err(SqlError::NoListener(format!("{host}:{port}")));
         }
         let owner = self.owner().map_err(|e| SqlError::Broken(e.to_string()))?;
-        let config = self.connection(host, port, deadline);
+        let login = Login {
+            host: host.clone(),
+            port: *port,
+            user: self.parameters.pguser.clone(),
+            database: database.to_owned(),
+            home: owner.home().to_owned(),
+            version: self.major_version(),
+            bound: deadline.remaining(),
+        };
         let (queries, inbox) = mpsc::channel::<String>();
         let (outbox, answers) = mpsc::channel();
-        let (thread_target, sent) = (target.clone(), outbox.clone());
+        let (session, threads) = (Session { target: login.target(), queries, answers }, login.clone());
         let work = move |became: std::io::Result<()>| {
-            let client = became
-                .map_err(|e| SqlError::Broken(e.to_string()))
-                .and_then(|()| config.connect(NoTls).map_err(|e| classify(&e, &thread_target)));
-            serve(client, &inbox, &sent, &thread_target);
+            let client = became.map_err(|e| SqlError::Broken(e.to_string())).and_then(|()| threads.open());
+            serve(client, &inbox, &outbox, &threads);
         };
         owner.spawn_thread(work).map_err(|e| SqlError::Broken(e.to_string()))?;
-        let session = Session { target, queries, answers };
-        session.receive(deadline)?;
-        Ok(session)
+        match session.receive(deadline) {
+            Ok(_) => Ok(session),
+            Err(error @ (SqlError::Timeout(..) | SqlError::Broken(_))) => Err(self.despite(&login).unwrap_or(error)),
+            Err(error) => Err(error),
+        }
     }
 
-    fn connection(&self, host: &str, port: u16, deadline: Deadline) -> Config {
-        let bound = deadline.remaining().max(Duration::from_millis(1));
-        let mut config = Config::new();
-        config.host(host).port(port).user(name(&self.parameters.pguser)).dbname(name(&self.parameters.pgdatabase));
-        config.connect_timeout(bound).application_name("pgbaton");
-        // The server's own bounds end what this side has given up.
-        let ms = bound.as_millis();
-        config.options(&format!(
-            "-c statement_timeout={ms} -c lock_timeout={ms} -c search_path=pg_catalog -c synchronous_commit=local"
-        ));
-        config
+    /// What shows that a server is alive to which no connection was made.
+    fn despite(&self, login: &Login) -> Option<SqlError> {
+        let login = login.clone();
+        let listen = move || login.first_words(FIRST_WORDS).ok_or_else(|| std::io::ErrorKind::NotFound.into());
+        self.as_owner(listen, Deadline::after(FIRST_WORDS)).ok().map(SqlError::Refused)
     }
 }
 
@@ -167,6 +153,16 @@ impl Session {
         }
     }
 
+    /// The server process of this session.
+    ///
+    /// # Errors
+    /// As [`Session::query`].
+    pub(super) fn backend(&self, deadline: Deadline) -> Result<i32, SqlError> {
+        let rows = self.query("select pg_backend_pid()", deadline)?;
+        let pid = rows.first().and_then(|row| row.first()?.as_deref()?.parse().ok());
+        pid.ok_or_else(|| SqlError::Broken("pg_backend_pid() had no usable answer".to_owned()))
+    }
+
     fn receive(&self, deadline: Deadline) -> Result<Vec<Row>, SqlError> {
         let patience = deadline.remaining();
         self.answers.recv_timeout(patience).unwrap_or_else(|error| match error {
@@ -176,19 +172,12 @@ impl Session {
     }
 }
 
-/// Names are cut as PostgreSQL cuts them (NAMEDATALEN): a start-up packet that is too long would be
-/// answered by a closed connection, which looks like a crash.
-fn name(text: &str) -> &str {
-    let end = (0..=63).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
-    text.get(..end.min(text.len())).unwrap_or(text)
-}
-
 /// The thread's life: tell whether there is a connection, then answer query after query.
 fn serve(
     client: Result<Client, SqlError>,
     queries: &Receiver<String>,
     answers: &Sender<Result<Vec<Row>, SqlError>>,
-    target: &str,
+    login: &Login,
 ) {
     let mut client = match client {
         Ok(client) => client,
@@ -197,7 +186,7 @@ fn serve(
     let _ = answers.send(Ok(Vec::new()));
     for sql in queries {
         let rows = client.simple_query(&sql).map(|messages| rows(&messages));
-        let _ = answers.send(rows.map_err(|e| classify(&e, target)));
+        let _ = answers.send(rows.map_err(|e| login.classify(&e)));
     }
 }
 
@@ -207,20 +196,4 @@ fn rows(messages: &[SimpleQueryMessage]) -> Vec<Row> {
         _ => None,
     });
     rows.map(|row| (0..row.len()).map(|column| row.get(column).map(str::to_owned)).collect()).collect()
-}
-
-fn classify(error: &postgres::Error, target: &str) -> SqlError {
-    if let Some(server) = error.as_db_error() {
-        let text = server.message().to_owned();
-        let not_now = [SqlState::CANNOT_CONNECT_NOW, SqlState::ADMIN_SHUTDOWN, SqlState::CRASH_SHUTDOWN];
-        return if not_now.contains(server.code()) { SqlError::NotNow(text) } else { SqlError::Refused(text) };
-    }
-    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<std::io::Error>());
-    match cause.map(std::io::Error::kind) {
-        Some(std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused) => {
-            SqlError::NoListener(target.to_owned())
-        }
-        Some(std::io::ErrorKind::TimedOut) => SqlError::Timeout(target.to_owned(), 0),
-        _ => SqlError::Broken(error.to_string()),
-    }
 }

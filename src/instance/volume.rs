@@ -2,7 +2,7 @@
 
 use std::io;
 
-use nix::sys::statvfs::statvfs;
+use nix::sys::statvfs::{FsFlags, statvfs};
 
 use super::Instance;
 use crate::policy::slots::Volume;
@@ -23,6 +23,13 @@ impl Instance {
         let found = statvfs(&self.data_directory().join("pg_wal"))?;
         let bytes = |blocks: u64| blocks.saturating_mul(found.fragment_size());
         Ok(Volume { free: bytes(found.blocks_available()), size: bytes(found.blocks()) })
+    }
+
+    /// Whether the volume of the data directory takes no writes, as after `errors=remount-ro`. False when the system does
+    /// not tell.
+    #[must_use]
+    pub fn is_read_only(&self) -> bool {
+        statvfs(self.data_directory()).is_ok_and(|found| found.flags().contains(FsFlags::ST_RDONLY))
     }
 
     /// What there is too little of for a promotion, with the values and the cure. PostgreSQL copies the last segment to the

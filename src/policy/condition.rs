@@ -6,6 +6,7 @@
 //! | standby, replay paused | `paused` | yes |
 //! | standby, needs WAL that the primary has no more | `catching up from its archive`, as long as that may bring it | yes |
 //! | standby, does not stream | `not streaming`, or what keeps it from following | yes |
+//! | does not let the agent in | `refuses the agent` | yes |
 //! | is being rewound or cloned | `rewinding`, `cloning 35 %` | yes |
 //! | recovers and takes no connections yet, after that, after a crash or at a start | `recovering` | yes |
 //! | primary, every other node's standby streams | `primary` | no |
@@ -59,6 +60,13 @@ impl Condition {
     pub fn recovering(role: Role) -> Self {
         let reason = "it recovers and takes no connections yet; PostgreSQL's log says how far it is";
         Condition { role, words: "recovering".to_owned(), degraded: Some(reason.to_owned()) }
+    }
+
+    /// An instance that is alive and does not let the agent in.
+    #[must_use]
+    pub fn shut_out(role: Role, why: &str) -> Self {
+        let degraded = format!("the server refuses the agent, which sees nothing of it: {why}");
+        Condition { role, words: "refuses the agent".to_owned(), degraded: Some(degraded) }
     }
 
     /// A primary with that many streaming standbys, of those that the other nodes in the cluster could have.

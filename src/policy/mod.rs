@@ -1,6 +1,7 @@
 //! All decisions. Nothing here reads, writes, waits or logs: facts come in by reference, an enum goes
 //! out. One file per question.
 
+pub mod address;
 pub mod archive;
 pub mod aside;
 pub mod attempt;
@@ -15,12 +16,14 @@ pub mod follow;
 pub mod hold;
 pub mod leaving;
 pub mod monitor;
+pub mod passfile;
 pub mod patience;
 pub mod placing;
 pub mod planted;
 pub mod primary_slot;
 pub mod progress;
 pub mod promote;
+pub mod refusal;
 pub mod rejoin;
 pub mod score;
 pub mod settings;

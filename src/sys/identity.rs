@@ -73,6 +73,12 @@ impl Owner {
         &self.name
     }
 
+    /// The user's home directory.
+    #[must_use]
+    pub fn home(&self) -> &Path {
+        &self.home
+    }
+
     /// The user's id.
     #[must_use]
     pub fn uid(&self) -> u32 {

@@ -62,6 +62,8 @@ pub struct Notes {
     pub asked_whom_to_follow_ms: Option<u64>,
     /// What keeps this standby from following the promoted node, already mentioned in the log.
     pub follow_problem: Option<String>,
+    /// Why the server does not let the agent in, as the log has it already.
+    pub shut_out: Option<String>,
     /// The state that the last monitor saw.
     pub state_seen: Option<String>,
     /// The state that the node attribute shows.

@@ -15,7 +15,6 @@ mod net;
 mod node;
 mod paths;
 mod plan;
-mod profile;
 mod run;
 mod sandbox;
 mod scenario;

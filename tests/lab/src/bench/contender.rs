@@ -8,7 +8,6 @@ use serde::Serialize;
 
 use crate::cluster::build::Wish;
 use crate::error::{Doing, Result, unexpected};
-use crate::profile::Profile;
 use crate::{image, paths, plan};
 
 const NODES: [&str; 3] = ["srv1", "srv2", "srv3"];
@@ -130,7 +129,6 @@ impl Contender {
             agent: self.agent().to_owned(),
             install,
             checksums: true,
-            profile: Profile::default(),
         })
     }
 }
