@@ -9,7 +9,7 @@
 #   make lab              the same cluster, left up to play with
 #   make lab-scenarios    every scenario of tests/lab
 #   make lab-faults       20 random faults of a fixed seed: a short campaign
-#   make campaign         random faults with clients and a checker: SEED, FAULTS or MINUTES, AGENT, NODES
+#   make campaign         random faults with clients and a checker: SEED, FAULTS or MINUTES, AGENT, PROFILE, NODES
 #   make bench            this agent beside two others, in the same cluster (half an hour)
 #   make lab-down         removes every trace of the lab, except the cached root image
 
@@ -78,11 +78,14 @@ bench: lab-deps lab-build lab-stage
 	$(LAB) bench --install $(STAGE)
 
 # Random faults: FAULTS=20 or MINUTES=60; SEED repeats a run, and without one it is drawn and printed first.
-# AGENT=pgbaton, pgsqlms or pgsql; NODES=3 or 2; SYNCHRONOUS=1. Ends with an error when something is found.
+# AGENT=pgbaton, pgsqlms or pgsql. What the cluster is like: PROFILE=drawn (by the seed), plain, or choices like
+# slots=yes,rejoin=clone; NODES=2, 3 or 5 and SYNCHRONOUS=1 override it. WITHOUT=load leaves the load beside the clients away.
+# Ends with an error when something is found.
 AGENT ?= pgbaton
-NODES ?= 3
-CAMPAIGN_OPTIONS = --agent $(AGENT) --nodes $(NODES) $(if $(SEED),--seed $(SEED)) $(if $(FAULTS),--faults $(FAULTS)) \
-	$(if $(MINUTES),--minutes $(MINUTES)) $(if $(SYNCHRONOUS),--synchronous)
+PROFILE ?= drawn
+CAMPAIGN_OPTIONS = --agent $(AGENT) --profile $(PROFILE) $(if $(NODES),--nodes $(NODES)) $(if $(SEED),--seed $(SEED)) \
+	$(if $(FAULTS),--faults $(FAULTS)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SYNCHRONOUS),--synchronous) \
+	$(if $(WITHOUT),--without $(WITHOUT))
 
 .PHONY: campaign
 campaign: lab-deps lab-build lab-stage
@@ -95,7 +98,7 @@ lab-scenarios: lab-deps lab-build lab-stage
 # A short campaign of a seed that draws nearly every kind of fault. Results and evidence: target/lab/campaign/pgbaton-12
 .PHONY: lab-faults
 lab-faults:
-	@$(MAKE) --no-print-directory campaign AGENT=pgbaton NODES=3 SEED=12 FAULTS=20 MINUTES= SYNCHRONOUS=
+	@$(MAKE) --no-print-directory campaign AGENT=pgbaton PROFILE=wal=much NODES= SEED=12 FAULTS=20 MINUTES= SYNCHRONOUS= WITHOUT=load
 
 .PHONY: has-cargo
 has-cargo:

@@ -25,7 +25,6 @@ wal_level = replica
 wal_log_hints = on
 hot_standby = on
 max_wal_senders = 10
-wal_keep_size = '128MB'
 recovery_target_timeline = 'latest'
 wal_retrieve_retry_interval = '100ms'
 wal_receiver_status_interval = '1s'

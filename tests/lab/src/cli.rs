@@ -12,6 +12,7 @@ use crate::error::{Doing, Result};
 use crate::harness::Lab;
 use crate::lock::Lock;
 use crate::plan::Plan;
+use crate::profile::Profile;
 use crate::{bench, campaign, demo, node, sandbox, scenario, switch};
 
 /// A real Pacemaker cluster on one machine: namespaces for nodes, a power switch for fencing.
@@ -33,6 +34,9 @@ pub(crate) struct WishArgs {
     /// The resource agent to run
     #[arg(long, default_value = "ocf:pgbaton:postgresql")]
     agent: String,
+    /// What the cluster is like: plain, debian, careful, two-nodes, second-site, or choices like slots=yes,rejoin=clone
+    #[arg(long, default_value = "plain")]
+    profile: Profile,
     /// A tree made by `make install DESTDIR=DIR`, copied into every node
     #[arg(long, value_name = "DIR")]
     install: Option<PathBuf>,
@@ -240,6 +244,7 @@ impl TryFrom<WishArgs> for Wish {
             agent: args.agent,
             install: args.install.map(absolute).transpose()?,
             checksums: true,
+            profile: args.profile,
         })
     }
 }

@@ -15,6 +15,7 @@ mod net;
 mod node;
 mod paths;
 mod plan;
+mod profile;
 mod run;
 mod sandbox;
 mod scenario;

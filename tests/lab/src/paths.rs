@@ -1,5 +1,6 @@
 //! Where the lab keeps its things: everything lies under target/lab and /run/pgbaton-lab.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Sockets, process ids, and the nodes' root directories. A tmpfs while the lab is up.
@@ -35,6 +36,18 @@ pub(crate) fn volume(node: &str) -> PathBuf {
 /// The node's data directory, as the machine sees it.
 pub(crate) fn data(node: &str) -> PathBuf {
     volume(node).join(DATA_DIRECTORY)
+}
+
+/// Where the WAL of a data directory lies, as the machine sees it: there, or where a link leads that is a path of the node's.
+pub(crate) fn wal_of(node: &str, data: &Path) -> PathBuf {
+    let wal = data.join("pg_wal");
+    let target = fs::read_link(&wal).ok().and_then(|target| target.file_name().map(|name| volume(node).join(name)));
+    target.unwrap_or(wal)
+}
+
+/// What all nodes have in common, on disk: the place for archived WAL.
+pub(crate) fn archive() -> PathBuf {
+    lab().join("data/archive")
 }
 
 pub(crate) fn failures() -> PathBuf {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Doing, Error, Result, unexpected};
 use crate::paths;
+use crate::profile::{Layout, Profile};
 
 /// The nodes' network, from the block that is reserved for documentation (RFC 5737).
 const NETWORK: &str = "192.0.2";
@@ -54,6 +55,7 @@ pub(crate) struct Plan {
     pub install: Option<PathBuf>,
     /// Whether the instances are made with data checksums.
     pub checksums: bool,
+    pub profile: Profile,
 }
 
 impl Plan {
@@ -75,6 +77,7 @@ impl Plan {
             agent: agent.to_owned(),
             install: None,
             checksums: true,
+            profile: Profile::default(),
         })
     }
 
@@ -95,6 +98,19 @@ impl Plan {
     /// The data directory, as the nodes see it.
     pub(crate) fn pgdata(&self) -> PathBuf {
         self.volume().join(paths::DATA_DIRECTORY)
+    }
+
+    /// Where Debian has the configuration.
+    pub(crate) fn configuration(&self) -> PathBuf {
+        PathBuf::from(format!("/etc/postgresql/{}/main", self.postgres_major))
+    }
+
+    /// What the agent's parameter `pgdata` is.
+    pub(crate) fn pgdata_of_agent(&self) -> PathBuf {
+        match self.profile.layout {
+            Layout::DebianByDatadir => self.configuration(),
+            Layout::Together | Layout::Debian | Layout::Linked => self.pgdata(),
+        }
     }
 
     /// The directory that the data directory lies in, as the nodes see it: a volume of its own.
@@ -121,9 +137,15 @@ impl Plan {
         !self.example.contains("without-vip")
     }
 
+    /// Where that node finds its upstream when it starts for the first time.
+    pub(crate) fn upstream_of(&self, node: &str) -> &str {
+        let nodes: Vec<_> = self.cluster_nodes().map(|node| node.name.as_str()).collect();
+        self.profile.upstream(&nodes, node).unwrap_or_else(|| self.first_upstream())
+    }
+
     /// Where a standby finds its primary when it starts for the first time: at the virtual address, or else at the first
     /// node. It is the agent's part to correct the latter.
-    pub(crate) fn first_upstream(&self) -> &str {
+    fn first_upstream(&self) -> &str {
         match self.cluster_nodes().next() {
             Some(first) if !self.has_address() => &first.name,
             _ => VIP,
@@ -162,7 +184,7 @@ impl Plan {
         let standbys = self.cluster_nodes().count().saturating_sub(1);
         match self.is_of_the_shell_agent() {
             true => standbys.min(1),
-            false => standbys,
+            false => self.profile.promotable(standbys),
         }
     }
 
@@ -235,7 +257,17 @@ mod tests {
         let nodes =
             ["a", "b"].iter().zip(1..).map(|(name, id)| node(name, id, FIRST_NODE + id, Duty::Cluster)).collect();
         let (example, agent) = (example.to_owned(), String::new());
-        Plan { suite: String::new(), postgres_major: 15, nodes, example, agent, install: None, checksums: true }
+        let profile = Profile::default();
+        Plan {
+            suite: String::new(),
+            postgres_major: 15,
+            nodes,
+            example,
+            agent,
+            install: None,
+            checksums: true,
+            profile,
+        }
     }
 
     #[test]

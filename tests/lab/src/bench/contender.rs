@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::cluster::build::Wish;
 use crate::error::{Doing, Result, unexpected};
+use crate::profile::Profile;
 use crate::{image, paths, plan};
 
 const NODES: [&str; 3] = ["srv1", "srv2", "srv3"];
@@ -129,6 +130,7 @@ impl Contender {
             agent: self.agent().to_owned(),
             install,
             checksums: true,
+            profile: Profile::default(),
         })
     }
 }

@@ -114,6 +114,7 @@ fn kept_aside(lab: &Lab, kept: &Kept, clients: &[i32]) -> KeptAside {
         directory: kept.name().to_owned(),
         timeline: kept.timeline(),
         fork: position(kept.fork()).unwrap_or_default(),
+        whole: kept.is_whole(),
         end: lab.end_of_kept_wal(kept),
         rows: clients.iter().copied().map(rows_of).filter(|(_, rows)| !rows.is_empty()).collect(),
     }

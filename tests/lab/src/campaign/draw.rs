@@ -10,9 +10,7 @@
 use std::iter;
 use std::ops::RangeInclusive;
 
-use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::{RngCore, SeedableRng};
-
+use super::dice::{Dice, Purpose};
 use super::fault::{Fault, Kind, Victim};
 
 /// One round in this many has two faults.
@@ -53,44 +51,12 @@ const DECK: [Kind; 26] = [
 
 /// The rounds of that seed, without an end: each has one fault, or two that overlap.
 pub(crate) fn draw(seed: u64, node_count: usize) -> impl Iterator<Item = Vec<Fault>> {
-    let mut dealer = Dealer { dice: Dice::new(seed), deck: Vec::new(), standbys: node_count.saturating_sub(1).max(1) };
+    let mut dealer = Dealer {
+        dice: Dice::with(seed, Purpose::Faults),
+        deck: Vec::new(),
+        standbys: node_count.saturating_sub(1).max(1),
+    };
     iter::from_fn(move || Some(dealer.round()))
-}
-
-/// Random numbers that mean the same everywhere. The stream of `ChaCha` is a published cipher's, `rand_chacha` documents its
-/// generators as deterministic and portable and tests them against the published values; `fastrand` has changed its
-/// algorithm in a minor version (2.1.0). The ranges and shuffles of `rand` may change between versions, too, so what is made
-/// of the stream is written out here.
-pub(super) struct Dice(ChaCha8Rng);
-
-impl Dice {
-    pub(super) fn new(seed: u64) -> Self {
-        let mut key = [0; 32];
-        key[..8].copy_from_slice(&seed.to_le_bytes());
-        Self(ChaCha8Rng::from_seed(key))
-    }
-
-    /// A number from 0 to `count` - 1. That the lower ones come more often is not to be seen with counts like these.
-    pub(super) fn below(&mut self, count: u64) -> u64 {
-        self.0.next_u64() % count.max(1)
-    }
-
-    pub(super) fn index(&mut self, length: usize) -> usize {
-        let length = u64::try_from(length).unwrap_or(u64::MAX);
-        usize::try_from(self.below(length)).unwrap_or_default()
-    }
-
-    fn within(&mut self, range: &RangeInclusive<u64>) -> u64 {
-        range.start() + self.below(range.end() - range.start() + 1)
-    }
-
-    /// By Fisher and Yates.
-    fn shuffle<T>(&mut self, cards: &mut [T]) {
-        for last in (1..cards.len()).rev() {
-            let other = self.index(last + 1);
-            cards.swap(last, other);
-        }
-    }
 }
 
 struct Dealer {

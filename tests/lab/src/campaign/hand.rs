@@ -3,7 +3,7 @@
 //!
 //! | agent | what it demands |
 //! |---|---|
-//! | pgbaton | nothing |
+//! | pgbaton | a standby that is too far behind is made anew, where `rejoin=rewind` leaves that to a person |
 //! | pgsqlms | a fenced primary is rebuilt before its cluster services are started; an instance that ended in its recovery, for whose end the agent waits, is started and stopped by hand |
 //! | pgsql | a fresh base backup after a crash, made while the node's cluster services are down; `PGSQL.lock` removed before the old primary can start |
 //! | pgsql | the ban that it gives a node with newer data than the new primary's is lifted, after a fresh base backup |
@@ -21,6 +21,7 @@ use crate::cluster::state::State;
 use crate::error::Result;
 use crate::harness::lab::is_reachable;
 use crate::harness::{Lab, full_strength};
+use crate::profile::Rejoin;
 
 /// How long the cluster may try by itself, before the first step and after each.
 const PATIENCE: Duration = Duration::from_secs(25);
@@ -33,6 +34,8 @@ const RECOVER: &str = "! pgrep -u postgres -x postgres >/dev/null &&
     runuser -u postgres -- \"$1/pg_ctl\" -D \"$2\" -w start </dev/null >/dev/null 2>&1 &&
     runuser -u postgres -- \"$1/pg_ctl\" -D \"$2\" -w -m fast stop";
 
+/// How the agent says that a standby has lost its connection to the primary's WAL.
+const TOO_FAR_BEHIND: &str = "too far behind";
 const CLEANUP: &str = "resource cleaned up";
 
 /// Somebody who waits, and helps when nothing moves.
@@ -60,14 +63,33 @@ impl<'a> Hand<'a> {
         !self.lab.plan.agent_makes_standbys_anew()
     }
 
+    /// Whether work is left to a person now, or was in this round.
+    pub(super) fn is_at_work(&self) -> bool {
+        self.is_asked_for()
+            || !self.steps.is_empty()
+            || self.lab.state().is_ok_and(|state| self.awaited(&state).is_some())
+    }
+
+    /// The node that waits for a person's decision, by what the agent says of it and the README.
+    fn awaited(&self, state: &State) -> Option<String> {
+        let is_left = self.lab.plan.profile.rejoin == Rejoin::Rewind;
+        let mut behind = state.words.iter().filter(|(_, words)| words.starts_with(TOO_FAR_BEHIND));
+        behind.next().filter(|_| is_left).map(|(node, _)| node.clone())
+    }
+
     /// Makes one step if the time has come and there is one to be made.
     pub(super) fn help(&mut self) {
-        if !self.is_asked_for() || self.last.elapsed() < PATIENCE {
+        if self.last.elapsed() < PATIENCE {
             return;
         }
         // A step may end with a cleanup.
-        let listed = self.lab.state().unwrap_or_default().failures;
-        match self.step() {
+        let state = self.lab.state().unwrap_or_default();
+        let (listed, step) = match (self.is_asked_for(), self.awaited(&state)) {
+            (true, _) => (state.failures, self.step()),
+            (false, Some(node)) => (Vec::new(), self.make_anew(&node)),
+            (false, None) => return,
+        };
+        match step {
             Ok(steps) if steps.is_empty() => return,
             Ok(steps) => {
                 self.steps.extend(steps);
@@ -76,6 +98,11 @@ impl<'a> Hand<'a> {
             Err(error) => println!("    a step by hand failed: {error}"),
         }
         self.last = Instant::now();
+    }
+
+    fn make_anew(&self, node: &str) -> Result<Vec<String>> {
+        full_strength::rebuild(self.lab, node)?;
+        Ok(vec![format!("{node}: too far behind, rebuilt by pg_basebackup")])
     }
 
     fn step(&self) -> Result<Vec<String>> {

@@ -41,7 +41,7 @@ pub(super) fn wait(lab: &Lab, clock: Clock, strikes: &[Strike]) -> Healing {
             return hand.healing(Some(since.saturating_sub(last_end)), None);
         }
         if let Some(missing) = shortfall {
-            let limit = if hand.is_asked_for() { LIMIT_WITH_A_HAND } else { LIMIT };
+            let limit = if hand.is_at_work() { LIMIT_WITH_A_HAND } else { LIMIT };
             if now.saturating_sub(last_end) > micros(limit) {
                 return hand.healing(None, Some(missing));
             }

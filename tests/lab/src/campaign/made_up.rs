@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::checker::{check, rows_lost};
+use crate::profile::Profile;
+
 use super::fault::{Fault, Kind, Victim};
 use super::record::{
     Aftermath, Campaign, Finding, KeptAside, Lsn, Micros, Outcome, Promotion, Read, Round, Sight, Strike, Verdict,
@@ -83,10 +85,18 @@ fn empty(survivor: &str) -> MadeUp {
         reads: Vec::new(),
         sights: Vec::new(),
         promotions: Vec::new(),
+        load_mb: 0,
         aftermath,
     };
     let nodes = ["db1", "db2", "db3"].map(str::to_owned).to_vec();
-    MadeUp(Campaign { seed: 1, agent: "pgbaton".to_owned(), nodes, synchronous: false, rounds: vec![round] })
+    MadeUp(Campaign {
+        seed: 1,
+        agent: "pgbaton".to_owned(),
+        nodes,
+        synchronous: false,
+        profile: Profile::default(),
+        rounds: vec![round],
+    })
 }
 
 impl MadeUp {
@@ -320,8 +330,18 @@ impl MadeUp {
 
     pub(super) fn kept_unread(self, node: &str, timeline: u32, fork: Lsn) -> Self {
         let (node, directory) = (node.to_owned(), "main.kept-1".to_owned());
-        let kept = KeptAside { node, directory, timeline, fork, end: None, rows: BTreeMap::new() };
+        let kept = KeptAside { node, directory, timeline, fork, whole: false, end: None, rows: BTreeMap::new() };
         self.with(|round| round.aftermath.kept.push(kept))
+    }
+
+    /// As before a clone: nobody knows of a fork.
+    pub(super) fn kept_whole(self, node: &str, timeline: u32) -> Self {
+        self.kept_unread(node, timeline, 0).with(|round| round.aftermath.kept.last_mut().unwrap().whole = true)
+    }
+
+    pub(super) fn with_profile(mut self, profile: &str) -> Self {
+        self.0.profile = profile.parse().unwrap();
+        self
     }
 
     pub(super) fn kept_rows(self, rows: &[i64]) -> Self {

@@ -5,12 +5,14 @@ mod aftermath;
 mod checker;
 mod clients;
 mod compare;
+pub(crate) mod dice;
 mod draw;
 mod fault;
 mod files;
 mod hand;
 mod healing;
 mod line;
+mod load;
 #[cfg(test)]
 mod made_up;
 mod outage;

@@ -59,7 +59,7 @@ fn seen(writes: &[Write], reads: &[Read], sights: &[Sight]) -> Vec<Seen> {
 
 /// The timelines whose history lies in the node's data directory, its node being on or off.
 fn histories_on(node: &str) -> Vec<u32> {
-    let entries = fs::read_dir(paths::data(node).join("pg_wal")).into_iter().flatten().flatten();
+    let entries = fs::read_dir(paths::wal_of(node, &paths::data(node))).into_iter().flatten().flatten();
     let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
     names.filter_map(|name| u32::from_str_radix(name.strip_suffix(".history")?, 16).ok()).collect()
 }
@@ -72,7 +72,7 @@ fn origin(lab: &Lab, timeline: u32) -> Option<(String, u32, Lsn)> {
     let kept = nodes.iter().flat_map(|node| lab.kept_on(node).unwrap_or_default());
     let kept = kept.map(|kept| (kept.node().to_owned(), kept.path()));
     data.chain(kept).find_map(|(node, dir)| {
-        let path = dir.join("pg_wal").join(format!("{timeline:08X}.history"));
+        let path = paths::wal_of(&node, &dir).join(format!("{timeline:08X}.history"));
         let (parent, fork) = last_switch(&fs::read_to_string(path).ok()?)?;
         Some((node, parent, fork))
     })

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::fault::{Fault, Kind};
+use crate::profile::Profile;
 
 /// Microseconds since the campaign's start, by the machine's monotonic clock: one clock for clients, nodes and faults.
 pub(crate) type Micros = u64;
@@ -21,6 +22,9 @@ pub(crate) struct Campaign {
     pub nodes: Vec<String>,
     /// Whether a commit waits for a standby: then no acknowledged row may be lost.
     pub synchronous: bool,
+    /// What the cluster was like.
+    #[serde(default)]
+    pub profile: Profile,
     pub rounds: Vec<Round>,
 }
 
@@ -37,6 +41,9 @@ pub(crate) struct Round {
     /// What each node's instance told of itself, as often as it could be asked.
     pub sights: Vec<Sight>,
     pub promotions: Vec<Promotion>,
+    /// Megabytes of WAL that were written beside the clients.
+    #[serde(default)]
+    pub load_mb: u64,
     pub aftermath: Aftermath,
 }
 
@@ -153,6 +160,9 @@ pub(crate) struct KeptAside {
     pub directory: String,
     pub timeline: u32,
     pub fork: Lsn,
+    /// Whether it is a whole data directory, as before a clone, and not WAL alone.
+    #[serde(default)]
+    pub whole: bool,
     /// How far its WAL goes.
     pub end: Option<Lsn>,
     /// The clients' rows that are in it: `client` to the numbers.

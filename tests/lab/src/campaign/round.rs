@@ -6,6 +6,7 @@ use super::aftermath::{self, Before};
 use super::clients::Clients;
 use super::fault::{Fault, Kind};
 use super::healing::{self, Healing};
+use super::load::Load;
 use super::record::{Micros, Round, Strike};
 use super::watch::Watch;
 use super::{Clock, promotions, strike};
@@ -24,15 +25,17 @@ pub(super) struct Played {
 }
 
 /// An error says that the round could not be played; nothing follows from it about the agent.
-pub(super) fn play(lab: &Lab, clock: Clock, number: usize, faults: &[Fault]) -> Result<Played> {
+pub(super) fn play(lab: &Lab, clock: Clock, number: usize, faults: &[Fault], load_mb: u64) -> Result<Played> {
     let small_volume = strike::prepare(lab, faults)?;
     let before = Before::note(lab)?;
     let began = clock.now();
     let clients = Clients::start(lab, clock);
     let watch = Watch::start(lab, clock);
     clients.wait_for_rows(ROWS)?;
+    let load = Load::start(lab, load_mb);
     let strikes = strike_all(lab, clock, faults)?;
     let mut healing = healing::wait(lab, clock, &strikes);
+    let load_mb = load.stop();
     if healing.healed_after.is_some() {
         serve_again(&clients, &mut healing);
     }
@@ -43,7 +46,7 @@ pub(super) fn play(lab: &Lab, clock: Clock, number: usize, faults: &[Fault]) -> 
     refuse_lost_volume(lab, &before, small_volume.as_deref())?;
     let promotions = promotions::promotions(lab, before.timeline, ended, (&writes, &reads, &sights));
     let aftermath = aftermath::look(lab, &before, &numbers, healing);
-    let round = Round { number, began, ended, strikes, writes, reads, sights, promotions, aftermath };
+    let round = Round { number, began, ended, strikes, writes, reads, sights, promotions, load_mb, aftermath };
     Ok(Played { round, small_volume })
 }
 
@@ -90,7 +93,8 @@ impl Round {
             count => format!(", {count} steps by hand"),
         };
         let outage = outage.map_or("not known".to_owned(), |outage| format!("{outage} ms"));
-        format!("{}: outage {outage}, {healed}{steps}", strikes.join(" + "))
+        let load = if self.load_mb > 0 { format!(" under {} MB of WAL", self.load_mb) } else { String::new() };
+        format!("{}{load}: outage {outage}, {healed}{steps}", strikes.join(" + "))
     }
 }
 

@@ -14,12 +14,13 @@ use super::outage::outage_ms;
 use super::record::{Campaign, Finding, Round};
 use super::report::Summary;
 use super::round::{self, Played};
-use super::{Clock, checker, draw};
+use super::{Clock, checker, draw, load};
 use crate::bench::contender::Contender;
 use crate::cluster::build::Wish;
 use crate::error::{Doing, Result, unexpected};
 use crate::harness::{Lab, full_strength};
 use crate::paths;
+use crate::profile::{Commits, Nodes, Profile};
 
 const FAULTS: usize = 20;
 /// Rounds in a row that could not be played, or made no fault: then something else is wrong.
@@ -51,18 +52,57 @@ pub(crate) struct CampaignArgs {
     /// The resource agent to run
     #[arg(long, value_enum, default_value = "pgbaton")]
     agent: Agent,
-    /// How many nodes: 3, or 2 with a quorum device
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(2..=3))]
-    nodes: u8,
-    /// Commits wait for a standby
+    /// What the cluster is like: drawn by the seed, plain, another name, or choices like slots=yes,rejoin=clone
+    #[arg(long, default_value = "drawn", value_parser = Wanted::read)]
+    profile: Wanted,
+    /// How many nodes, whatever the profile says: 3, 5, or 2 with a quorum device
+    #[arg(long, value_enum)]
+    nodes: Option<NodeCount>,
+    /// Commits wait for a standby, whatever the profile says
     #[arg(long)]
     synchronous: bool,
+    /// What rounds do without, parted by commas
+    #[arg(long, value_enum, value_delimiter = ',')]
+    without: Vec<Extra>,
     /// A tree made by `make install DESTDIR=DIR`, copied into every node
     #[arg(long, value_name = "DIR")]
     install: Option<PathBuf>,
     /// Where the results go (target/lab/campaign/AGENT-SEED unless given)
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+}
+
+/// A profile, or that one is drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    Drawn,
+    This(Profile),
+}
+
+impl Wanted {
+    fn read(text: &str) -> std::result::Result<Self, String> {
+        match text {
+            "drawn" => Ok(Self::Drawn),
+            text => text.parse().map(Self::This),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum NodeCount {
+    #[value(name = "2")]
+    Two,
+    #[value(name = "3")]
+    Three,
+    #[value(name = "5")]
+    Five,
+}
+
+/// What makes rounds harder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Extra {
+    /// A load that turns the WAL over
+    Load,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -103,14 +143,16 @@ struct Runner {
 /// Ends with an error code when something was found.
 pub(crate) fn run(args: &CampaignArgs) -> Result<ExitCode> {
     let seed = args.seed.map_or_else(draw_seed, Ok)?;
-    println!("seed {seed}");
+    let profile = profile(args, seed)?;
+    println!("seed {seed}, profile {profile}");
     let name = format!("{}-{seed}", args.agent.name());
     let dir = args.out.clone().unwrap_or_else(|| paths::lab().join("campaign").join(name));
+    let wish = wish(args, profile)?;
     let mut runner = Runner {
-        wish: wish(args)?,
         clock: Clock::start(),
         lab: None,
-        campaign: empty(args, seed),
+        campaign: empty(args, seed, &wish),
+        wish,
         findings: Vec::new(),
         files: Files::create(&dir)?,
     };
@@ -120,10 +162,35 @@ pub(crate) fn run(args: &CampaignArgs) -> Result<ExitCode> {
     Ok(if runner.findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn empty(args: &CampaignArgs, seed: u64) -> Campaign {
-    let nodes = (1..=args.nodes).map(|number| format!("srv{number}")).collect();
-    let (agent, synchronous) = (args.agent.name().to_owned(), args.synchronous);
-    Campaign { seed, agent, nodes, synchronous, rounds: Vec::new() }
+fn empty(args: &CampaignArgs, seed: u64, wish: &Wish) -> Campaign {
+    let (agent, profile, nodes) = (args.agent.name().to_owned(), wish.profile, wish.nodes.clone());
+    Campaign { seed, agent, nodes, synchronous: profile.is_synchronous(), profile, rounds: Vec::new() }
+}
+
+/// Only this agent has parameters for all of them: the others' definitions are for three plain nodes.
+fn profile(args: &CampaignArgs, seed: u64) -> Result<Profile> {
+    let mut profile = match (args.profile, args.agent) {
+        (Wanted::This(profile), _) => profile,
+        (Wanted::Drawn, Agent::Pgbaton) => Profile::draw(seed),
+        (Wanted::Drawn, Agent::Pgsqlms | Agent::Pgsql) => Profile::default(),
+    };
+    if let Some(count) = args.nodes {
+        profile.nodes = match count {
+            NodeCount::Two => Nodes::Two,
+            NodeCount::Three => Nodes::Three,
+            NodeCount::Five => Nodes::Five,
+        };
+    }
+    if args.synchronous {
+        profile.commits = Commits::Any;
+    }
+    match profile.clash() {
+        Some(reason) => unexpected(format!("the profile {profile} cannot be had: {reason}")),
+        None if args.agent != Agent::Pgbaton && !profile.is_for_any_agent() => {
+            unexpected(format!("only pgbaton has a definition for the profile {profile}"))
+        }
+        None => Ok(profile),
+    }
 }
 
 /// Short enough to be typed.
@@ -135,19 +202,17 @@ fn draw_seed() -> Result<u64> {
     Ok(u64::from(u32::from_le_bytes(bytes)))
 }
 
-fn wish(args: &CampaignArgs) -> Result<Wish> {
+fn wish(args: &CampaignArgs, profile: Profile) -> Result<Wish> {
     let install = match &args.install {
         Some(dir) => Some(dir.canonicalize().doing(|| format!("find {}", dir.display()))?),
         None => None,
     };
     let mut wish = args.agent.contender().wish(install.as_deref())?;
-    if args.nodes == 2 {
-        if args.agent != Agent::Pgbaton {
-            return unexpected("only pgbaton has a definition for two nodes: leave --nodes away");
-        }
-        wish.nodes.truncate(2);
+    wish.nodes = (1..=profile.nodes.count()).map(|number| format!("srv{number}")).collect();
+    if profile.nodes == Nodes::Two {
         TWO_NODES.clone_into(&mut wish.example);
     }
+    wish.profile = profile;
     Ok(wish)
 }
 
@@ -163,7 +228,11 @@ impl Runner {
                 break;
             }
             let lab = self.lab(number)?;
-            let count = match round::play(&lab, self.clock, number, &faults) {
+            let load = match args.without.contains(&Extra::Load) {
+                true => 0,
+                false => load::megabytes(self.campaign.seed, number, &faults),
+            };
+            let count = match round::play(&lab, self.clock, number, &faults, load) {
                 Ok(played) => self.judge(&lab, played)?,
                 Err(error) => {
                     println!("round {number}: {faults:?} could not be played: {error}");
@@ -186,9 +255,6 @@ impl Runner {
             Some(lab) => lab,
             None => {
                 let lab = full_strength::reach(&self.wish)?;
-                if self.campaign.synchronous {
-                    lab.use_synchronous_commit()?;
-                }
                 lab.sql(&lab.primary()?, INDEX)?;
                 full_strength::wait_for(&lab, FORGET_LIMIT)?;
                 lab
@@ -197,6 +263,8 @@ impl Runner {
         if number % ROUNDS_PER_TABLE == 0 {
             lab.sql(&lab.primary()?, "truncate lab.rows")?;
         }
+        lab.constrain()?;
+        lab.trim_archive()?;
         self.lab = Some(lab.clone());
         Ok(lab)
     }
@@ -226,9 +294,9 @@ impl Runner {
     }
 
     fn alone(&self, round: Round) -> Campaign {
-        let Campaign { seed, agent, nodes, synchronous, .. } = &self.campaign;
+        let Campaign { seed, agent, nodes, synchronous, profile, .. } = &self.campaign;
         let (agent, nodes) = (agent.clone(), nodes.clone());
-        Campaign { seed: *seed, agent, nodes, synchronous: *synchronous, rounds: vec![round] }
+        Campaign { seed: *seed, agent, nodes, synchronous: *synchronous, profile: *profile, rounds: vec![round] }
     }
 
     /// Checks the whole, and writes everything.
@@ -241,10 +309,11 @@ impl Runner {
         }
         let faults: usize = self.campaign.rounds.iter().map(Round::made).sum();
         println!(
-            "{faults} faults in {} rounds, {} findings; seed {}, results in {}",
+            "{faults} faults in {} rounds, {} findings; seed {}, profile {}, results in {}",
             self.campaign.rounds.len(),
             self.findings.len(),
             self.campaign.seed,
+            self.campaign.profile,
             self.files.dir.display()
         );
         Ok(())

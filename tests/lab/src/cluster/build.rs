@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::Read;
+use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -14,6 +15,7 @@ use super::{instances, state::State};
 use crate::error::{Doing, Error, Result, unexpected};
 use crate::node::{disk, mounts};
 use crate::plan::{Plan, VIP};
+use crate::profile::Profile;
 use crate::wait::{self, Seen};
 use crate::{cgroup, image, paths, plan, run, switch};
 
@@ -33,6 +35,7 @@ pub(crate) struct Wish {
     pub install: Option<std::path::PathBuf>,
     /// Whether the instances are made with data checksums.
     pub checksums: bool,
+    pub profile: Profile,
 }
 
 /// Builds a lab from nothing, up to the moment when the example has been run. What was there before is removed.
@@ -44,6 +47,7 @@ pub(crate) fn up(wish: &Wish) -> Result<Plan> {
     let mut plan = Plan::new(&wish.nodes, &wish.example, &wish.agent, image::postgres_major(&suite)?)?;
     plan.install = wish.install.clone();
     plan.checksums = wish.checksums;
+    plan.profile = wish.profile;
     prepare_disks(&plan)?;
     start_switch()?;
     boot_all(&plan)?;
@@ -81,7 +85,8 @@ pub(crate) fn refuse_ordinary_users() -> Result<()> {
 
 fn prepare_disks(plan: &Plan) -> Result<()> {
     let example = example_path(plan)?;
-    let example = fs::read(&example).doing(|| format!("read {}", example.display()))?;
+    let example = fs::read_to_string(&example).doing(|| format!("read {}", example.display()))?;
+    let example = with_parameters(plan, &example)?;
     let run_dir = Path::new(paths::RUN);
     mounts::make_dir(run_dir)?;
     mounts::tmpfs(run_dir, "mode=755,size=2g")?;
@@ -90,11 +95,34 @@ fn prepare_disks(plan: &Plan) -> Result<()> {
     File::open("/dev/urandom")
         .and_then(|mut random| random.read_exact(&mut authkey))
         .doing(|| "draw a key".to_owned())?;
+    prepare_archive(plan)?;
     for node in &plan.nodes {
         disk::prepare(plan, node, &authkey)?;
         disk::write(&paths::upper(&node.name).join("root").join(format!("{}.sh", plan.example)), &example)?;
     }
     Ok(())
+}
+
+/// The example with the profile's parameters of the agent, as its administrator would have added them.
+fn with_parameters(plan: &Plan, example: &str) -> Result<String> {
+    let (data, configuration) = (plan.pgdata().display().to_string(), plan.configuration().display().to_string());
+    let parameters = plan.profile.parameters(&data, &configuration);
+    if parameters.is_empty() {
+        return Ok(example.to_owned());
+    }
+    let place = ["pgdata=\"$PGDATA\"", "pgdata=$PGDATA"].into_iter().find(|place| example.contains(place));
+    match place {
+        Some(place) => Ok(example.replace(place, &format!("{place} {}", parameters.join(" ")))),
+        None => unexpected(format!("the example {} has no place for '{}'", plan.example, parameters.join(" "))),
+    }
+}
+
+/// It belongs to the servers' owner, whose number is the image's.
+fn prepare_archive(plan: &Plan) -> Result<()> {
+    let (image, archive) = (paths::image(&plan.suite), paths::archive());
+    mounts::make_dir(&archive)?;
+    let owner = (disk::user_id(&image, "postgres")?, disk::group_id(&image, "postgres")?);
+    chown(&archive, Some(owner.0), Some(owner.1)).doing(|| format!("give {} its owner", archive.display()))
 }
 
 fn start_switch() -> Result<()> {
@@ -152,7 +180,7 @@ fn run_example(plan: &Plan) -> Result<()> {
         format!("VIP={VIP}"),
         format!("AGENT={}", plan.agent),
         format!("BINDIR={}", plan.bindir().display()),
-        format!("PGDATA={}", plan.pgdata().display()),
+        format!("PGDATA={}", plan.pgdata_of_agent().display()),
         "FENCE_AGENT=fence_lab".to_owned(),
         "FENCE_OPTIONS=plug=%n".to_owned(),
     ];

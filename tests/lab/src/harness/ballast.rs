@@ -58,6 +58,15 @@ impl Lab {
         sql_on_within(primary, "checkpoint", BULK_LIMIT).map(drop)
     }
 
+    /// [`Self::turn_wal_over`] on a server that may go away meanwhile.
+    pub(crate) fn turn_wal_over_within(&self, primary: &str, megabytes: u64, limit: Duration) -> Result<()> {
+        let message = "pg_logical_emit_message(false, 'load', repeat('x', 1048576))";
+        let write = format!("select count({message}) from generate_series(1, {megabytes})");
+        [write.as_str(), "select pg_switch_wal()", "checkpoint"]
+            .iter()
+            .try_for_each(|statement| sql_on_within(primary, statement, limit).map(drop))
+    }
+
     /// The segment of WAL that the primary writes.
     pub(crate) fn current_segment(&self, primary: &str) -> Result<String> {
         self.sql(primary, "select pg_walfile_name(pg_current_wal_flush_lsn())")

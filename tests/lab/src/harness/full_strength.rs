@@ -5,12 +5,13 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::lab::{Lab, SCENARIO_CONF, brief, is_reachable};
+use super::lab::{Lab, SCENARIOS_FILES, brief, is_reachable};
 use crate::cluster::build::{self, Wish};
 use crate::cluster::instances;
 use crate::cluster::node_shell::{COMMAND_LIMIT, run_on, sql_on};
 use crate::cluster::state::State;
 use crate::error::{Error, Result};
+use crate::profile::Cascade;
 use crate::wait::{self, Seen};
 use crate::{paths, switch};
 
@@ -39,6 +40,7 @@ fn is_as_wished(lab: &Lab, wish: &Wish) -> bool {
     lab.plan.example == wish.example
         && lab.plan.agent == wish.agent
         && lab.plan.checksums == wish.checksums
+        && lab.plan.profile == wish.profile
         && lab.nodes() == wish.nodes
         && lab.nodes().iter().all(is_installed)
 }
@@ -84,11 +86,24 @@ fn shortfall_of_today(lab: &Lab, state: &State) -> Result<Option<String>> {
         return Ok(Some(format!("{node} is being rewound or cloned")));
     }
     let primary = &state.promoted[0];
-    let streaming = sql_on(primary, "select application_name from pg_stat_replication where state = 'streaming'")?;
-    if let Some(standby) = state.unpromoted.iter().find(|standby| !streaming.lines().any(|name| name == *standby)) {
+    let streaming = streaming_from(lab, primary)?;
+    if let Some(standby) = state.unpromoted.iter().find(|standby| !streaming.contains(standby)) {
         return Ok(Some(format!("{standby} does not stream from {primary}")));
     }
     work_in_hand(lab)
+}
+
+/// The standbys that stream from the primary; of a cascade those, too, that stream from a standby.
+fn streaming_from(lab: &Lab, primary: &str) -> Result<Vec<String>> {
+    let ask = "select application_name from pg_stat_replication where state = 'streaming'";
+    let of = |node: &str| Ok(sql_on(node, ask)?.lines().map(str::to_owned).collect::<Vec<_>>());
+    let mut streaming = of(primary)?;
+    if lab.plan.profile.cascade == Cascade::Last {
+        for standby in lab.nodes().iter().filter(|node| *node != primary && is_reachable(node)) {
+            streaming.extend(of(standby)?);
+        }
+    }
+    Ok(streaming)
 }
 
 /// What Pacemaker is doing, unless it has nothing to do.
@@ -131,7 +146,9 @@ fn mend(lab: &Lab) -> Result<()> {
     undo_in_the_cluster(lab)?;
     lab.nodes().iter().try_for_each(|node| lab.take_wal_volume_back(node))?;
     wait_or_rebuild(lab)?;
-    lab.wait_until_slots_are_taken_back()?;
+    if !lab.plan.profile.uses_slots() {
+        lab.wait_until_slots_are_taken_back()?;
+    }
     lab.nodes().iter().try_for_each(|node| lab.forget_what_was_kept(node))
 }
 
@@ -172,7 +189,9 @@ fn undo_what_scenarios_do(lab: &Lab) -> Result<()> {
             drop_scenario_settings(lab, &node)?;
         } else {
             // Its layer can be written to; most often there is no such file.
-            let _ = fs::remove_file(paths::upper(&node).join(SCENARIO_CONF.trim_start_matches('/')));
+            for file in SCENARIOS_FILES {
+                let _ = fs::remove_file(paths::upper(&node).join(file.trim_start_matches('/')));
+            }
         }
         switch::order(&format!("after-fencing {node} {after_fencing}"))?;
     }
@@ -180,8 +199,11 @@ fn undo_what_scenarios_do(lab: &Lab) -> Result<()> {
 }
 
 fn drop_scenario_settings(lab: &Lab, node: &str) -> Result<()> {
-    let there = run_on(node, &["rm", SCENARIO_CONF], COMMAND_LIMIT)?;
-    if there.code == 0 {
+    let mut is_dropped = false;
+    for file in SCENARIOS_FILES {
+        is_dropped |= run_on(node, &["rm", file], COMMAND_LIMIT)?.code == 0;
+    }
+    if is_dropped {
         // A server that is down reads its settings when it starts.
         let _ = lab.reload(node);
     }
@@ -234,9 +256,9 @@ fn undo_in_the_cluster(lab: &Lab) -> Result<()> {
 /// A node whose instance is down, or up without streaming from the primary.
 pub(crate) fn stray_standby(lab: &Lab) -> Result<Option<String>> {
     let primary = lab.primary()?;
-    let streaming = sql_on(&primary, "select application_name from pg_stat_replication where state = 'streaming'")?;
+    let streaming = streaming_from(lab, &primary)?;
     let mut strays = lab.nodes().into_iter().filter(|node| *node != primary && is_reachable(node));
-    Ok(strays.find(|node| !streaming.lines().any(|name| name == node)))
+    Ok(strays.find(|node| !streaming.contains(node)))
 }
 
 /// Rebuilds an instance while the cluster keeps its hands off, in the way that its agent's documentation says.

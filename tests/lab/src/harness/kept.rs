@@ -84,7 +84,7 @@ impl Kept {
 
     /// Its segments, in order, with their timelines.
     fn segments(&self) -> Result<Vec<(u32, PathBuf)>> {
-        let wal = self.path().join("pg_wal");
+        let wal = paths::wal_of(&self.node, &self.path());
         let entries = fs::read_dir(&wal).doing(|| format!("read {}", wal.display()))?;
         let segment = |path: PathBuf| Some((timeline_of(path.file_name()?.to_str()?)?, path));
         let mut segments: Vec<_> = entries.flatten().filter_map(|entry| segment(entry.path())).collect();
@@ -92,10 +92,28 @@ impl Kept {
         Ok(segments)
     }
 
+    /// What is beyond a fork is looked for from there on. Before a clone nobody knows of a fork: then it is all of the last
+    /// timeline.
+    fn start(&self) -> Result<String> {
+        if self.fork != "0/0" {
+            return Ok(self.fork.clone());
+        }
+        let (last, segments) = (self.last_timeline()?, self.segments()?);
+        let first =
+            segments.iter().find(|(timeline, _)| *timeline == last).and_then(|(_, path)| path.file_name()?.to_str());
+        first.and_then(start_of).ok_or_else(|| Error::Unexpected(format!("{} holds no WAL", self.path().display())))
+    }
+
     fn last_timeline(&self) -> Result<u32> {
         let last = self.segments()?.last().map(|(timeline, _)| *timeline);
         last.ok_or_else(|| Error::Unexpected(format!("{} holds no WAL", self.path().display())))
     }
+}
+
+/// Where a segment of the default size begins, by its name.
+fn start_of(name: &str) -> Option<String> {
+    let part = |range| u64::from_str_radix(name.get(range)?, 16).ok();
+    Some(format!("{:X}/{:X}", part(8..16)?, part(16..24)? << 24))
 }
 
 /// The timeline in the name of a segment.
@@ -162,7 +180,7 @@ impl Lab {
         let program = self.plan.bindir().join("pg_waldump").display().to_string();
         let wal = self.plan.volume().join(&kept.name).join("pg_wal");
         let path = format!("--path={}", wal.display());
-        let (timeline, start) = (format!("--timeline={}", kept.last_timeline()?), format!("--start={}", kept.fork));
+        let (timeline, start) = (format!("--timeline={}", kept.last_timeline()?), format!("--start={}", kept.start()?));
         let output = run_on(&kept.node, &[&program, &path, &timeline, &start], DUMP_LIMIT)?;
         match output.stdout.is_empty() {
             false => Ok(output.stdout),
@@ -292,6 +310,7 @@ mod tests {
     fn the_name_tells_where_the_wal_parts() {
         let kept = Kept::named("srv1", "main.kept-20261120T193000Z-1-0-5328410").unwrap();
         assert_eq!(kept.fork, "0/5328410");
+        assert_eq!(start_of("000000020000000100000003").as_deref(), Some("1/3000000"));
         for name in ["main", "main.rejoin", "main.kept-20261120T193000Z", "main.kept-20261120T193000Z-1-0-5328410.new"]
         {
             assert_eq!(Kept::named("srv1", name), None, "{name}");

@@ -344,6 +344,15 @@ impl Lab {
         self.reload(node)
     }
 
+    /// From now on, in this scenario, a server keeps more WAL than any scenario writes. By default it keeps what it needs itself.
+    pub(crate) fn keep_much_wal(&self) -> Result<()> {
+        self.nodes().iter().try_for_each(|node| {
+            let script = format!("printf '%s\\n' \"$1\" > {WAL_CONF}");
+            check_on(node, &["bash", "-c", &script, "keep-wal", KEEP_MUCH_WAL])?;
+            self.reload(node)
+        })
+    }
+
     pub(super) fn reload(&self, node: &str) -> Result<()> {
         sql_on(node, "select pg_reload_conf()").map(drop)
     }
@@ -405,6 +414,11 @@ impl Lab {
 
 /// Settings that a scenario makes; included by each node's own file.
 pub(super) const SCENARIO_CONF: &str = "/etc/postgresql/scenario.conf";
+/// How much WAL a server keeps, when a scenario says so; [`SCENARIO_CONF`] wins.
+const WAL_CONF: &str = "/etc/postgresql/wal.conf";
+const KEEP_MUCH_WAL: &str = "wal_keep_size = '512MB'";
+/// Both.
+pub(super) const SCENARIOS_FILES: [&str; 2] = [SCENARIO_CONF, WAL_CONF];
 
 /// A node without power, frozen or cut cannot be asked, or tells stories of its own.
 pub(crate) fn is_reachable(node: &str) -> bool {

@@ -4,6 +4,7 @@ mod ambush;
 mod ballast;
 mod changes;
 pub(crate) mod client;
+mod constraints;
 pub(crate) mod evidence;
 mod expectations;
 pub(crate) mod full_strength;

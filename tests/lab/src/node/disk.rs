@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::mounts;
 use crate::error::{Doing, Result, unexpected};
 use crate::plan::{Duty, NETWORK_CIDR, Node, Plan, VIP};
+use crate::profile::{MONITOR_ROLE, Role};
 use crate::{paths, run};
 
 const COPY_LIMIT: Duration = Duration::from_secs(30);
@@ -26,7 +27,8 @@ pub(crate) fn prepare(plan: &Plan, node: &Node, authkey: &[u8]) -> Result<()> {
     write(&upper.join("etc/corosync/authkey"), authkey)?;
     mounts::set_mode(&upper.join("etc/corosync/authkey"), 0o400)?;
     write(&upper.join("etc/postgresql/node.conf"), node_conf(plan, node))?;
-    write(&upper.join("etc/postgresql/pg_hba.conf"), pg_hba(node))?;
+    write(&upper.join("etc/postgresql/pg_hba.conf"), pg_hba(plan, node))?;
+    write(&upper.join("etc/postgresql/pg_ident.conf"), format!("agent postgres {MONITOR_ROLE}\n"))?;
     install_fence_agent(&upper)?;
     if let Some(tree) = &plan.install {
         copy_tree(tree, &upper)?;
@@ -56,7 +58,10 @@ fn empty_data_directory(plan: &Plan, node: &Node) -> Result<()> {
         fs::remove_dir_all(&volume).doing(|| format!("remove {}", volume.display()))?;
     }
     mounts::make_dir(&data)?;
-    for (dir, mode) in [(&volume, 0o755), (&data, 0o700)] {
+    let configuration = plan.configuration();
+    let configuration = paths::upper(&node.name).join(configuration.strip_prefix("/").unwrap_or(&configuration));
+    mounts::make_dir(&configuration)?;
+    for (dir, mode) in [(&volume, 0o755), (&data, 0o700), (&configuration, 0o755)] {
         chown(dir, Some(user), Some(group)).doing(|| format!("give {} its owner", dir.display()))?;
         mounts::set_mode(dir, mode)?;
     }
@@ -102,19 +107,27 @@ fn votes(plan: &Plan) -> String {
 
 /// The settings that differ per node lie outside of the data directory: a copy of that can be any node's.
 fn node_conf(plan: &Plan, node: &Node) -> String {
-    let (name, upstream) = (&node.name, plan.first_upstream());
+    let (name, upstream) = (&node.name, plan.upstream_of(&node.name));
+    let nodes: Vec<_> = plan.cluster_nodes().map(|node| node.name.as_str()).collect();
+    let profile: String = plan.profile.lines(&nodes, name).iter().map(|line| format!("{line}\n")).collect();
     format!(
-        "cluster_name = '{name}'\n\
+        "{profile}cluster_name = '{name}'\n\
          primary_conninfo = 'host={upstream} user=replicator application_name={name} connect_timeout=3'\n\
          hba_file = '/etc/postgresql/pg_hba.conf'\n\
+         ident_file = '/etc/postgresql/pg_ident.conf'\n\
+         include_if_exists '/etc/postgresql/wal.conf'\n\
          include_if_exists '/etc/postgresql/scenario.conf'\n"
     )
 }
 
 /// Everybody in the lab's network may come in, but no instance may replicate from itself.
-fn pg_hba(node: &Node) -> String {
+fn pg_hba(plan: &Plan, node: &Node) -> String {
+    let agent = match plan.profile.role {
+        Role::Superuser => String::new(),
+        Role::Monitor => format!("local all {MONITOR_ROLE} peer map=agent\n"),
+    };
     format!(
-        "local all all peer\n\
+        "{agent}local all all peer\n\
          local replication all peer\n\
          host replication all {VIP}/32 reject\n\
          host replication all {}/32 reject\n\

@@ -13,6 +13,7 @@ use nix::unistd::{Gid, Uid, sethostname};
 use super::{disk, mounts, syslog};
 use crate::error::{Doing, Result};
 use crate::plan::{Duty, Node, Plan};
+use crate::profile::ARCHIVE;
 use crate::{net, paths, run, wait as waiting};
 
 const CABLE_LIMIT: Duration = Duration::from_secs(10);
@@ -72,6 +73,7 @@ fn build_root(plan: &Plan, node: &Node) -> Result<()> {
     if node.duty == Duty::Cluster {
         let volume = plan.volume();
         mounts::bind(&paths::volume(&node.name), &root.join(volume.strip_prefix("/").unwrap_or(&volume)))?;
+        mounts::bind(&paths::archive(), &root.join(ARCHIVE.trim_start_matches('/')))?;
     }
     mounts::enter(&root)
 }

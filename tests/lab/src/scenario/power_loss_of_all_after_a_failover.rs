@@ -12,6 +12,7 @@ const MEGABYTES: u64 = 32;
 const RETURN_LIMIT: Duration = Duration::from_secs(180);
 
 pub(super) fn power_loss_of_all_after_a_failover(lab: &Lab) -> Verdict {
+    lab.keep_much_wal()?;
     let primary = lab.primary()?;
     let kept_before = lab.kept_on(&primary)?;
     lab.stays_off_after_fencing(&primary)?;

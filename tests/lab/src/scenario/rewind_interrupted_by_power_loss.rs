@@ -47,6 +47,7 @@ struct Story {
 
 /// Up to the moment when the old primary's node gets its power back.
 fn begin(lab: &Lab) -> crate::error::Result<Story> {
+    lab.keep_much_wal()?;
     let primary = lab.primary()?;
     let kept_before = lab.kept_on(&primary)?;
     lab.make_ballast(&primary, MEGABYTES)?;

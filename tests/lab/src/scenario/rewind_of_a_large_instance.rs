@@ -18,6 +18,7 @@ const WRITE_LIMIT: Duration = Duration::from_secs(60);
 const RETURN_LIMIT: Duration = Duration::from_secs(300);
 
 pub(super) fn rewind_of_a_large_instance(lab: &Lab) -> Verdict {
+    lab.keep_much_wal()?;
     let primary = lab.primary()?;
     // Neither the old primary's node nor, most likely, the next primary's.
     let Some(observer) = lab.standbys()?.pop() else { return unexpected("no standby is there") };

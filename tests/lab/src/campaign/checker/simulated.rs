@@ -4,12 +4,14 @@
 use std::collections::BTreeMap;
 
 use super::check;
-use crate::campaign::draw::{Dice, draw};
+use crate::campaign::dice::{Dice, Purpose};
+use crate::campaign::draw::draw;
 use crate::campaign::fault::{Fault, Kind};
 use crate::campaign::record::{
     Aftermath, Campaign, Finding, KeptAside, Lsn, Micros, Outcome, Promotion, Read, Round, Sight, Strike, Verdict,
     Write,
 };
+use crate::profile::Profile;
 
 const NODES: [&str; 3] = ["db1", "db2", "db3"];
 const SECOND: Micros = 1_000_000;
@@ -45,7 +47,7 @@ struct World {
 
 fn campaign(seed: u64) -> Campaign {
     let mut world = World {
-        dice: Dice::new(seed),
+        dice: Dice::with(seed, Purpose::Faults),
         now: 0,
         primary: 0,
         timeline: 1,
@@ -61,7 +63,7 @@ fn campaign(seed: u64) -> Campaign {
     let rounds = draw(seed, 3).take(12).enumerate();
     let rounds = rounds.map(|(number, faults)| world.round(number, faults)).collect();
     let nodes = NODES.map(str::to_owned).to_vec();
-    Campaign { seed, agent: "simulated".to_owned(), nodes, synchronous: false, rounds }
+    Campaign { seed, agent: "simulated".to_owned(), nodes, synchronous: false, profile: Profile::default(), rounds }
 }
 
 impl World {
@@ -188,7 +190,15 @@ impl World {
         lost.for_each(|row| rows.entry(row.client).or_default().push(row.n));
         let (node, directory, end) = (NODES[old].to_owned(), "main.kept-1".to_owned(), Some(self.lsn));
         if self.lsn > fork {
-            round.aftermath.kept.push(KeptAside { node, directory, timeline: self.timeline, fork, end, rows });
+            round.aftermath.kept.push(KeptAside {
+                node,
+                directory,
+                timeline: self.timeline,
+                fork,
+                whole: false,
+                end,
+                rows,
+            });
         }
         self.rows.retain(|row| row.end <= fork);
         assert!(self.floor[second] <= fork);
@@ -248,7 +258,7 @@ fn blank(number: usize, began: Micros) -> Round {
     };
     let (strikes, writes, reads) = (Vec::new(), Vec::new(), Vec::new());
     let (sights, promotions) = (Vec::new(), Vec::new());
-    Round { number, began, ended: began, strikes, writes, reads, sights, promotions, aftermath }
+    Round { number, began, ended: began, strikes, writes, reads, sights, promotions, load_mb: 0, aftermath }
 }
 
 // --- defects, put into the first round that can have them ------------------------------------------------------------

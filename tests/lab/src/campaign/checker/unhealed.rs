@@ -6,6 +6,7 @@
 use super::case::{Case, position};
 use super::explained::is_explained;
 use crate::campaign::record::{Finding, KeptAside, Promotion, Verdict};
+use crate::profile::Rejoin;
 
 pub(super) fn findings(case: &Case<'_>) -> Vec<Finding> {
     let aftermath = &case.round.aftermath;
@@ -27,8 +28,11 @@ fn without_reason(kept: &KeptAside) -> String {
     format!("{node} keeps {directory} aside, and had nothing of its own on timeline {timeline} beyond {fork}")
 }
 
-/// Whether there was something to be kept.
+/// Whether there was something to be kept. Before a clone the whole directory is, whatever it has.
 fn is_due(case: &Case<'_>, kept: &KeptAside) -> bool {
+    if kept.whole && case.campaign.profile.rejoin == Rejoin::Clone {
+        return true;
+    }
     let mut own = case.round.sights.iter().filter(|sight| sight.node == kept.node && sight.timeline == kept.timeline);
     is_fork(case, kept) && (case.was_primary(&kept.node, kept.timeline) || own.any(|sight| sight.lsn > kept.fork))
 }
@@ -109,6 +113,15 @@ mod tests {
     #[test]
     fn a_former_primary_may_keep_its_wal_aside() {
         assert_eq!(count(&failover(Kind::PowerLossOne).kept("db1", 1, FORK, FORK + 100)), 0);
+    }
+
+    #[test]
+    fn a_clone_keeps_the_whole_directory_where_clones_are_wanted() {
+        let kept = || failover(Kind::PowerLossOne).kept_whole("db3", 1);
+        assert_eq!(count(&kept().with_profile("rejoin=clone")), 0);
+        assert_eq!(count(&kept()), 1, "nobody asked for a clone");
+        let part = failover(Kind::PowerLossOne).kept("db3", 1, FORK, FORK + 100).with_profile("rejoin=clone");
+        assert_eq!(count(&part), 1, "WAL alone is of a rewind");
     }
 
     /// It was promoted and lost before anybody received its timeline, so the next one began on the same parent.

@@ -32,7 +32,9 @@ pub(super) fn table(summary: &Summary) -> String {
 
 fn heading(summary: &Summary) -> String {
     let commits = if summary.synchronous { "synchronous" } else { "asynchronous" };
-    let seeds: Vec<String> = summary.seeds.iter().map(u64::to_string).collect();
+    let profile = |seed: &u64| summary.profiles.get(seed).filter(|profile| *profile != "plain");
+    let seed = |seed: &u64| profile(seed).map_or(seed.to_string(), |profile| format!("{seed} ({profile})"));
+    let seeds: Vec<String> = summary.seeds.iter().map(seed).collect();
     let (agent, nodes, rounds, faults) = (&summary.agent, summary.nodes, summary.rounds, summary.faults.len());
     format!(
         "**{}**: {faults} faults in {rounds} rounds on {nodes} nodes, {commits} commits, seeds: {}",

@@ -29,6 +29,9 @@ pub(crate) struct Summary {
     pub nodes: usize,
     pub synchronous: bool,
     pub seeds: Vec<u64>,
+    /// What the cluster was like, by seed.
+    #[serde(default)]
+    pub profiles: BTreeMap<u64, String>,
     /// How many rounds there were, those included in which no fault could be made.
     pub rounds: usize,
     pub faults: Vec<Made>,
@@ -93,6 +96,7 @@ impl Summary {
             nodes: campaign.nodes.len(),
             synchronous: campaign.synchronous,
             seeds: vec![campaign.seed],
+            profiles: BTreeMap::from([(campaign.seed, campaign.profile.to_string())]),
             rounds: campaign.rounds.len(),
             faults: campaign.rounds.iter().flat_map(|round| faults_of(campaign, round)).collect(),
             not_made,
@@ -104,6 +108,7 @@ impl Summary {
     /// seed and its number.
     pub(crate) fn joined(mut self, other: Self) -> Self {
         self.seeds.extend(other.seeds);
+        self.profiles.extend(other.profiles);
         self.rounds += other.rounds;
         self.faults.extend(other.faults);
         self.findings.extend(other.findings);
