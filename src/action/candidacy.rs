@@ -132,6 +132,11 @@ impl Agent {
                  was away; start {primary} again, or give its data up with: {}",
                 self.cluster.way_to_remove_record()
             ),
+            Objection::MadeByHand { until } => format!(
+                "{node} is not promoted: it left the cluster's timelines at {until} for one that no promotion by Pacemaker made; if \
+                 that is the one to keep, forget the last primary: {}",
+                self.cluster.way_to_remove_record()
+            ),
         }
     }
 

@@ -64,9 +64,14 @@ impl Agent {
             return Ok(());
         }
         let picked_again = self.note_election(candidate, own == *candidate);
-        let vote = self.await_own_vote();
+        let (vote, durable) = std::thread::scope(|scope| {
+            let durable = scope.spawn(|| self.cluster.durable(self.deadline));
+            (self.await_own_vote(), durable.join())
+        });
+        let durable = durable.unwrap_or(Err(ClusterError::Output("cibadmin"))).map_err(failed);
+        let vote = durable.as_ref().map_or(vote.clone(), |durable| self.in_line(vote, durable));
         self.cluster.publish(&Paper::Vote(among.clone(), vote), self.deadline).map_err(failed)?;
-        let (papers, durable) = self.told_and_on_record()?;
+        let papers = self.cluster.papers(self.deadline).map_err(failed)?;
         let complete = among.iter().all(|node| matches!(paper_of(node, &papers), Some(Paper::Vote(..))));
         if !complete {
             return Ok(());
@@ -171,6 +176,7 @@ impl Agent {
             Verdict::Promote { .. } | Verdict::CatchUp { .. } => return Ok(()),
             Verdict::Wait { .. }
             | Verdict::DataElsewhere { .. }
+            | Verdict::DataInFork { .. }
             | Verdict::AnotherPrimary { .. }
             | Verdict::Barred { .. } => {
                 vec![(candidate.clone(), Score::NEVER)]
@@ -314,7 +320,7 @@ impl Agent {
             };
             let among: Vec<_> = among.iter().filter(|node| !lost.contains(node)).cloned().collect();
             let durable = durable?;
-            let vote = self.await_own_position(session)?;
+            let vote = self.in_line(self.await_own_position(session)?, &durable);
             let verdict = self.judge(&own, &vote, &among, (&papers, &durable), true)?;
             let words = self.in_words(&verdict, &own, &durable);
             match (&verdict, &vote) {
@@ -443,6 +449,11 @@ fn in_words(
             missing_bytes(theirs.end, ours.end),
             way_out(node)
         ),
+        Verdict::DataInFork { node, theirs, ours } => format!(
+            "{node} is on a timeline that no promotion by Pacemaker made, and has {} bytes before that, up to {theirs}, which \
+             {candidate} lacks: it has {ours}; stop the instance on {node} to go on without them",
+            theirs.end.bytes_beyond(ours.end)
+        ),
         Verdict::AnotherPrimary { node } => {
             format!("{node} takes writes as a primary; stop it before another one is promoted")
         }
@@ -470,6 +481,7 @@ fn vote_in_words(vote: &Vote) -> String {
         Vote::Unknown { why, at_least: None } => why.clone(),
         Vote::Primary => "takes writes".to_owned(),
         Vote::Silent => "did not answer".to_owned(),
+        Vote::Fork(until) => format!("is on a timeline made by hand, from {until} on"),
         Vote::Void => "has no instance yet: it is being rewound or cloned, or waits for that".to_owned(),
     }
 }

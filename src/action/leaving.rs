@@ -7,7 +7,7 @@ use crate::cluster::{Durable, Paper};
 use crate::instance::{ControlData, Ending};
 use crate::policy::election::Vote;
 use crate::policy::leaving::{Ended, Facts, Left, last_before, left};
-use crate::sys::{Deadline, Running};
+use crate::sys::{Deadline, Notes, Running};
 use crate::types::{NodeName, Position, Role, Score};
 
 /// The last position of a primary, while the attribute daemon takes it.
@@ -74,6 +74,10 @@ impl Agent {
 
     fn left_by(&self, ended: Ended, control: &ControlData, own: &NodeName) -> Option<Position> {
         let (role, checkpoint) = (control.role(), control.left_by_primary());
+        // What a person's own primary wrote binds nobody.
+        if role == Role::Primary && self.was_promoted_by_hand() {
+            return None;
+        }
         let told = match (ended, role, checkpoint) {
             (Ended::Fast, Role::Primary, Some(_)) => None,
             _ => self.told(own),
@@ -87,6 +91,10 @@ impl Agent {
         }
     }
 
+    fn was_promoted_by_hand(&self) -> bool {
+        Notes::load(&self.notes_path()).by_hand
+    }
+
     /// What this node has published of its position since the last promotion.
     fn told(&self, own: &NodeName) -> Option<Position> {
         let papers = self.cluster.papers(Deadline::after(STEP));
@@ -94,6 +102,7 @@ impl Agent {
         papers.into_iter().find(|(node, _)| node == own).and_then(|(_, paper)| match paper {
             Paper::Left(position) => Some(position),
             Paper::Vote(_, Vote::At(reach)) => Some(last_before(reach.position)),
+            Paper::Vote(_, Vote::Fork(until)) => Some(last_before(until)),
             Paper::Vote(..) => None,
         })
     }
@@ -108,6 +117,11 @@ impl Agent {
     fn end_of_stopped(&self, control: &ControlData) -> Position {
         let checkpoint = Position { timeline: control.timeline, end: control.checkpoint };
         let found = self.instance.reach_by_files(Deadline::after(LOOK));
+        // What is on a timeline that a person made counts up to where that forked off.
+        let durable = self.cluster.durable(Deadline::after(STEP)).unwrap_or_default();
+        if let Vote::Fork(until) = self.in_line(found.clone(), &durable) {
+            return last_before(until);
+        }
         if let Vote::Unknown { why, .. } = &found {
             log::warn!("the end of this instance's WAL is not known: {why}; leaving on record what it has at least");
         }
@@ -117,7 +131,7 @@ impl Agent {
     /// For a demotion: what a primary that was stopped cleanly has written last.
     pub(super) fn leave_checkpoint(&self, ending: Ending) -> Option<Leaving> {
         let control = self.control_of_stopped(ending.into())?;
-        let position = control.left_by_primary().filter(|_| self.in_cluster())?;
+        let position = control.left_by_primary().filter(|_| self.in_cluster() && !self.was_promoted_by_hand())?;
         self.begin_leaving(position)
     }
 

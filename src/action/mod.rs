@@ -11,6 +11,7 @@ mod follow;
 mod leaving;
 mod monitor;
 mod notify;
+mod origin;
 mod planted;
 mod promote;
 mod record;

@@ -139,6 +139,10 @@ impl Agent {
 
     /// What a recurring monitor does besides looking. None of it fails the monitor.
     fn look_after(&self, role: Role, session: &Session) -> Option<Condition> {
+        let disowned = if role == Role::Primary { self.disowned(session) } else { None };
+        if disowned.is_some() {
+            return disowned;
+        }
         let condition = match role {
             Role::Primary => self.judge_standbys(session),
             Role::Standby => {

@@ -29,7 +29,10 @@ impl Agent {
         }
         match event {
             Some((Moment::Pre, Operation::Promote)) => self.hold_election(),
-            Some((Moment::Post, Operation::Promote)) => self.follow_after_promotion(),
+            Some((Moment::Post, Operation::Promote)) => std::thread::scope(|scope| {
+                scope.spawn(|| self.promise_what_is_reserved());
+                self.follow_after_promotion();
+            }),
             Some((Moment::Pre, Operation::Demote)) => self.prepare_demotion(),
             Some((Moment::Post, Operation::Start)) => self.follow_after_start(),
             Some((Moment::Pre, Operation::Start)) => self.checkpoint_before_a_rewind(),

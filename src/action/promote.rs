@@ -6,6 +6,7 @@ use super::start::Check;
 use super::{Agent, Outcome};
 use crate::instance::{Launched, Session, Watch};
 use crate::ocf::{ExitCode, Failure};
+use crate::policy::origin::Origin;
 use crate::policy::progress::STALLED;
 use crate::policy::promote::{Step, gives_up, next};
 use crate::sys::{Pace, PromotionNote};
@@ -22,7 +23,7 @@ impl Agent {
         loop {
             let found = self.instance.observe(self.deadline.at_most(Duration::from_secs(2)));
             let waits_for = match (next(&found.state), found.session) {
-                (Step::Done, _) => return Ok(ExitCode::Success),
+                (Step::Done, session) => return self.is_primary_already(session.as_ref()),
                 (Step::Elect, session) => return self.elect_and_promote(session.as_ref()),
                 (Step::Start(step), _) => self.take_step(step, Check::Nothing, &mut launched)?,
             };
@@ -37,6 +38,15 @@ impl Agent {
         }
     }
 
+    /// A promotion that an earlier action ordered has happened. One that a person made has had no election.
+    fn is_primary_already(&self, session: Option<&Session>) -> Outcome {
+        match session.filter(|_| self.in_cluster()).map(|session| self.origin(session, self.deadline)) {
+            None | Some(Ok(Origin::Ours)) => Ok(ExitCode::Success),
+            Some(Ok(Origin::ByHand)) => Err(Failure::generic(self.by_hand_in_words())),
+            Some(Err(failure)) => Err(failure),
+        }
+    }
+
     fn elect_and_promote(&self, session: Option<&Session>) -> Outcome {
         self.await_room()?;
         let stand_ins = match self.in_cluster() {
@@ -48,6 +58,7 @@ impl Agent {
         };
         // Noted before the order: whatever becomes of this action, a demotion has to know of it.
         self.note_promotion(false);
+        self.note_order_to_promote();
         // A promotion that an earlier, interrupted action began may end in this very moment: then pg_ctl
         // refuses, and only the server's own answer counts.
         let ordered = self.instance.promote(self.deadline);

@@ -127,7 +127,10 @@ impl Agent {
         let next = Timeline(used.0.saturating_add(1));
         let this = self.own_name()?;
         let others: Vec<_> = voters.iter().filter(|node| **node != this).cloned().collect();
-        self.cluster.reserve(next, &others, self.deadline).map_err(|e| Failure::generic(e.to_string()))?;
+        std::thread::scope(|scope| {
+            scope.spawn(|| self.promise(next));
+            self.cluster.reserve(next, &others, self.deadline).map_err(|e| Failure::generic(e.to_string()))
+        })?;
         let skipped: Vec<Timeline> = (own.0 + 1..=used.0).map(Timeline).collect();
         if !skipped.is_empty() {
             log::info!("timeline {used} was used by a primary that this instance knows nothing of; skipping to {next}");

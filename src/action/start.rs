@@ -28,7 +28,10 @@ impl Agent {
         if !self.in_cluster() {
             return self.become_standby(Check::Configuration).map(|()| ExitCode::Success);
         }
-        self.change_notes(|notes| (notes.state_seen, notes.state_shown, notes.looks_without_stream) = (None, None, 0));
+        self.change_notes(|notes| {
+            (notes.state_seen, notes.state_shown, notes.looks_without_stream) = (None, None, 0);
+            notes.by_hand = false;
+        });
         let stands = self.has_instance();
         // The score is written while the server starts: a change of it makes Pacemaker plan anew once the
         // starts have ended, and not once more after them. Nothing delays the server's own work, which takes longer.

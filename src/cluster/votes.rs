@@ -9,6 +9,7 @@
 //! | `unknown <node,node,...> <timeline or -> <lsn or -> <why>` | the node cannot tell, and what it holds at least |
 //! | `primary <node,node,...>` | the node takes writes |
 //! | `void <node,node,...>` | the node is being rewound or cloned, and holds nothing that counts |
+//! | `fork <node,node,...> <timeline> <lsn>` | the node is on a timeline that a person made, and left the others' there |
 //! | `left <timeline> <lsn>` | where a primary's WAL ended when it was stopped cleanly |
 //!
 //! Nodes are upgraded one by one. Unknown words at the end of a paper are passed over; new ones of a vote come before
@@ -40,6 +41,7 @@ impl fmt::Display for Paper {
             Paper::Vote(among, Vote::At(reach)) => write_vote(f, among, reach),
             Paper::Vote(among, Vote::Primary) => write!(f, "primary {}", listed(among)),
             Paper::Vote(among, Vote::Void) => write!(f, "void {}", listed(among)),
+            Paper::Vote(among, Vote::Fork(at)) => write!(f, "fork {} {} {}", listed(among), at.timeline, at.end),
             Paper::Vote(among, Vote::Silent) => write!(f, "unknown {} - - silent", listed(among)),
             Paper::Vote(among, Vote::Unknown { why, at_least }) => {
                 let (among, why) = (listed(among), plain(why));
@@ -82,6 +84,7 @@ impl FromStr for Paper {
                 Ok(Paper::Vote(nodes(among)?, Vote::At(reach(position(timeline, end)?, more.first().unwrap_or(&"")))))
             }
             ["void", among, ..] => Ok(Paper::Vote(nodes(among)?, Vote::Void)),
+            ["fork", among, timeline, end, ..] => Ok(Paper::Vote(nodes(among)?, Vote::Fork(position(timeline, end)?))),
             ["primary", among, ..] => Ok(Paper::Vote(nodes(among)?, Vote::Primary)),
             ["unknown", among, timeline, end, why] => {
                 let (why, at_least) = ((*why).to_owned(), position(timeline, end).ok());
@@ -242,6 +245,7 @@ mod tests {
             Paper::Vote(among(), Vote::At(unfit(0, false))),
             Paper::Vote(among(), Vote::Primary),
             Paper::Vote(among(), Vote::Void),
+            Paper::Vote(among(), Vote::Fork(at(2, 0x532_8398))),
             Paper::Vote(among(), unknown(None)),
             Paper::Vote(among(), unknown(Some(at(2, 7)))),
             Paper::Left(at(1, 5)),

@@ -16,6 +16,7 @@ mod planted;
 mod position;
 mod processes;
 mod progress;
+mod promise;
 mod reach;
 pub mod rejoin;
 mod replication;

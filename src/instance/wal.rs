@@ -65,6 +65,14 @@ impl Instance {
         Ok(history.with_last_id(id))
     }
 
+    /// The same without that id, from the file alone.
+    ///
+    /// # Errors
+    /// When its file is missing or damaged.
+    pub fn lineage_of(&self, timeline: Timeline) -> Result<History, WalError> {
+        read_history(&self.data_directory().join("pg_wal"), timeline)
+    }
+
     /// The first record of the timeline; it is gone when its segment was recycled.
     fn promotion_id(&self, history: &History, segment_size: u64, deadline: Deadline) -> Option<PromotionId> {
         let last = history.last();

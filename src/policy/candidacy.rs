@@ -68,6 +68,11 @@ pub enum Objection {
         /// The last primary.
         primary: NodeName,
     },
+    /// It is on a timeline that nobody but a person made.
+    MadeByHand {
+        /// Where that left the others'.
+        until: Position,
+    },
 }
 
 /// What speaks against a node whose WAL ends on this timeline, if that is known.
@@ -180,6 +185,7 @@ mod tests {
                 None => "",
                 Some(Objection::StruckOff(_)) => "struck off",
                 Some(Objection::LacksTimeline { .. }) => "timeline",
+                Some(Objection::MadeByHand { .. }) => "made by hand",
             };
             assert_eq!(found, expected, "{struck:?} {witnesses:?} {timeline:?}");
         }

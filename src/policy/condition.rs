@@ -12,6 +12,7 @@
 //! | primary, every other node's standby streams | `primary` | no |
 //! | primary, fewer do | `primary, 1 of 2 standbys` | yes |
 //! | primary, none does | `alone` | yes |
+//! | primary that a person has promoted | `promoted by hand` | yes |
 
 use crate::types::Role;
 
@@ -67,6 +68,12 @@ impl Condition {
     pub fn shut_out(role: Role, why: &str) -> Self {
         let degraded = format!("the server refuses the agent, which sees nothing of it: {why}");
         Condition { role, words: "refuses the agent".to_owned(), degraded: Some(degraded) }
+    }
+
+    /// A primary that is not the cluster's, in words, and why.
+    #[must_use]
+    pub fn primary(words: &str, degraded: String) -> Self {
+        Condition { role: Role::Primary, words: words.to_owned(), degraded: Some(degraded) }
     }
 
     /// A primary with that many streaming standbys, of those that the other nodes in the cluster could have.

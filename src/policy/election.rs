@@ -18,6 +18,9 @@
 //! 7. something on record speaks against the candidate ([`super::candidacy`]) → refuse, for as long as it is there.
 //! 8. otherwise promote: the candidate wins ties.
 //!
+//! A node on a timeline that nobody but a person made ([`super::origin`]) is never promoted and never fetched from; when it has
+//! more of the common WAL than the candidate has, the candidate is refused.
+//!
 //! A node whose instance is being rewound or cloned, or waits for that, has no say: what it alone held is kept aside.
 //! Should it be the candidate, nobody waits for it: it yields to any node that has a position.
 //!
@@ -93,6 +96,15 @@ pub enum Verdict {
         /// The candidate's position.
         ours: Position,
     },
+    /// A node on a timeline that a person made holds more of what both have in common.
+    DataInFork {
+        /// The node.
+        node: NodeName,
+        /// Where it left the common timelines.
+        theirs: Position,
+        /// The candidate's position.
+        ours: Position,
+    },
     /// A present node takes writes.
     AnotherPrimary {
         /// The node.
@@ -129,6 +141,9 @@ pub fn decide(ballot: &Ballot<'_>) -> Verdict {
     if let Some((node, theirs)) = best(ballot.votes).filter(|(_, theirs)| beats(theirs.position, ballot)) {
         return in_favour_of(node, theirs, ballot);
     }
+    if let Vote::Fork(until) = ballot.own {
+        return Verdict::Barred { objection: Objection::MadeByHand { until: *until } };
+    }
     let Vote::At(ours) = ballot.own else { return Verdict::Wait { others: Vec::new() } };
     let unknown = without_position(ballot.votes);
     if !unknown.is_empty() && !ballot.timed_out {
@@ -137,6 +152,9 @@ pub fn decide(ballot: &Ballot<'_>) -> Verdict {
     if let Some((node, theirs)) = hidden_beyond(ours.position, ballot.votes) {
         let because = "it cannot tell its position".to_owned();
         return yield_or_fetch(node, theirs, ballot, ballot.insists.then_some(because));
+    }
+    if let Some((node, theirs)) = forked_beyond(ours.position, ballot.votes) {
+        return Verdict::DataInFork { node: node.clone(), theirs, ours: ours.position };
     }
     if let Some((node, theirs)) = furthest_left_behind(ballot.left, ours.position) {
         return Verdict::DataElsewhere { node, theirs, ours: ours.position };
@@ -167,7 +185,7 @@ fn suited<'a>(node: &'a NodeName, reach: &Reach) -> impl Ord + use<'a> {
 fn beats(theirs: Position, ballot: &Ballot<'_>) -> bool {
     match ballot.own {
         Vote::At(ours) => theirs > ours.position,
-        Vote::Void => true,
+        Vote::Void | Vote::Fork(_) => true,
         Vote::Unknown { at_least, .. } => ballot.timed_out && at_least.is_none_or(|at_least| theirs >= at_least),
         Vote::Primary | Vote::Silent => ballot.timed_out,
     }
@@ -243,6 +261,15 @@ fn hidden_beyond(ours: Position, votes: &[(NodeName, Vote)]) -> Option<(&NodeNam
     let unknown = votes.iter().filter(|(_, vote)| vote.reach().is_none());
     let beyond = unknown.filter_map(|(node, vote)| Some((node, vote.at_least()?))).filter(|(_, theirs)| *theirs > ours);
     beyond.max_by_key(|(node, theirs)| (*theirs, Reverse(*node)))
+}
+
+/// The most of the common WAL that is on a node which has left it, when that is more.
+fn forked_beyond(ours: Position, votes: &[(NodeName, Vote)]) -> Option<(&NodeName, Position)> {
+    let forks = votes.iter().filter_map(|(node, vote)| match vote {
+        Vote::Fork(until) => Some((node, *until)),
+        Vote::At(_) | Vote::Unknown { .. } | Vote::Primary | Vote::Silent | Vote::Void => None,
+    });
+    forks.filter(|(_, until)| *until > ours).max_by_key(|(node, until)| (*until, Reverse(*node)))
 }
 
 fn without_position(votes: &[(NodeName, Vote)]) -> Vec<(NodeName, Vote)> {
@@ -530,6 +557,21 @@ mod tests {
     }
 
     #[test]
+    fn a_timeline_that_a_person_made_is_never_better() {
+        let fork = |end| Vote::Fork(position(1, end));
+        for timed_out in [false, true] {
+            assert_eq!(verdict(&at(1, 100), &[("a", fork(100))], &[], timed_out), PROMOTE);
+            let expected = Verdict::DataInFork { node: node("b"), theirs: position(1, 110), ours: position(1, 100) };
+            assert_eq!(verdict(&at(1, 100), &[("a", fork(105)), ("b", fork(110))], &[], timed_out), expected);
+            assert_eq!(yielded_to(&verdict(&fork(100), &[("a", at(1, 50))], &[], timed_out)), "a");
+            let barred = Verdict::Barred { objection: Objection::MadeByHand { until: position(1, 100) } };
+            assert_eq!(verdict(&fork(100), &[("a", fork(200)), ("b", Vote::Silent)], &[], timed_out), barred);
+        }
+        // Of the others one has all that it left with.
+        assert_eq!(yielded_to(&verdict(&at(1, 100), &[("a", fork(110)), ("b", at(1, 120))], &[], false)), "b");
+    }
+
+    #[test]
     fn what_is_on_record_is_asked_last() {
         let lacks = crate::policy::candidacy::Lacks { from: None, since: String::new(), why: String::new() };
         let record = OnRecord { lacks: [(node("c"), lacks)].into(), ..OnRecord::default() };
@@ -556,6 +598,7 @@ mod tests {
             }),
             1 => Just(Vote::Silent),
             1 => Just(Vote::Void),
+            1 => (1_u32..4, 0_u64..6).prop_map(|(timeline, end)| Vote::Fork(position(timeline, end))),
             1 => Just(Vote::Primary),
         ]
     }
@@ -580,6 +623,7 @@ mod tests {
                         prop_assert!(timed_out && left_out.iter().any(|(n, _)| n == name));
                     }
                     Vote::Primary => prop_assert!(false, "promoted beside a primary"),
+                    Vote::Fork(until) => prop_assert!(*until <= ours),
                     Vote::At(_) | Vote::Void => {}
                 }
             }

@@ -16,6 +16,7 @@ pub mod follow;
 pub mod hold;
 pub mod leaving;
 pub mod monitor;
+pub mod origin;
 pub mod passfile;
 pub mod patience;
 pub mod placing;

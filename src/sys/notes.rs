@@ -28,6 +28,11 @@ pub struct Notes {
     pub roster: Option<Roster>,
     /// The promotion scores as the primary's monitor read them last.
     pub scores: Option<ScoreMemory>,
+    /// The postmaster of the server that the agent has ordered to promote, as in [`PromotionNote`]: it is the primary for as long
+    /// as it lives.
+    pub promoted_server: Option<(i32, u64)>,
+    /// Why this primary is none of the cluster's, as its monitor has found.
+    pub by_hand: bool,
     /// When the election that is still undecided began, in milliseconds since boot.
     pub undecided_since_ms: Option<u64>,
     /// When somebody was to be promoted the last time, in milliseconds since boot.

@@ -49,6 +49,8 @@ pub enum Vote {
     Silent,
     /// It holds nothing that counts: it is being made a copy of a primary, or waits for that.
     Void,
+    /// It is on a timeline that nobody but a person made, which counts up to where it forked off.
+    Fork(Position),
 }
 
 impl Vote {
@@ -57,7 +59,7 @@ impl Vote {
     pub fn reach(&self) -> Option<&Reach> {
         match self {
             Vote::At(reach) => Some(reach),
-            Vote::Unknown { .. } | Vote::Primary | Vote::Silent | Vote::Void => None,
+            Vote::Unknown { .. } | Vote::Primary | Vote::Silent | Vote::Void | Vote::Fork(_) => None,
         }
     }
 
@@ -67,7 +69,7 @@ impl Vote {
         match self {
             Vote::At(reach) => Some(reach.position),
             Vote::Unknown { at_least, .. } => *at_least,
-            Vote::Primary | Vote::Silent | Vote::Void => None,
+            Vote::Primary | Vote::Silent | Vote::Void | Vote::Fork(_) => None,
         }
     }
 }

@@ -92,6 +92,11 @@ impl Attributes {
         self.store.join("permanent").join(node).join(format!("pgbaton-{}-{what}", self.resource))
     }
 
+    /// As an administrator who knows better.
+    pub(crate) fn forget_record(&self) {
+        fs::remove_file(self.store.join("properties").join(format!("pgbaton-{}-record", self.resource))).unwrap();
+    }
+
     /// What a node has published as the primary about slots, empty when it has nothing.
     pub(crate) fn hold(&self, node: &str) -> String {
         self.all(&format!("pgbaton-{}-hold", self.resource)).remove(node).unwrap_or_default()

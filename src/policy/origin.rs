@@ -1,0 +1,128 @@
+//! Did Pacemaker make this instance the primary, and who made the timeline that an instance is on?
+//!
+//! An instance that takes writes is the primary of the cluster only when the agent has promoted it. One that a person has
+//! promoted or started by hand must not write scores, nor the record: it would look like the primary, and the true one
+//! would be demoted for it.
+//!
+//! | the primary | is |
+//! |---|---|
+//! | the agent ordered the promotion of this very server | ours |
+//! | the record names this node, on this timeline | ours: the order's note was lost, or an earlier version promoted it |
+//! | there is no record, and no other primary | ours: nothing says otherwise, and there is nobody to protect |
+//! | any other | made by hand |
+//!
+//! A standby may be on a timeline that the record does not know, or not yet: the primary writes it some seconds after its
+//! promotion. Such a timeline is believed when a promotion of the agent was to make it ([`Line::is_promised`]). Any other one is a
+//! fork: it is not younger than the record's, and what is on it is worth nothing but for the part that both have in common.
+
+use crate::types::{Common, History, NodeName, Position, Timeline};
+
+/// What is known of a server that takes writes.
+#[derive(Clone, Debug)]
+pub struct Facts<'a> {
+    /// This node.
+    pub own: &'a NodeName,
+    /// The timeline that it writes.
+    pub timeline: Timeline,
+    /// The agent ordered the promotion of this very server.
+    pub ordered: bool,
+    /// The last primary and its timeline.
+    pub record: Option<(&'a NodeName, Timeline)>,
+    /// Another node has published that it is a primary.
+    pub primary_elsewhere: bool,
+}
+
+/// Who made this instance the primary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Pacemaker, through the agent.
+    Ours,
+    /// A person.
+    ByHand,
+}
+
+/// Who did.
+#[must_use]
+pub fn origin(facts: &Facts<'_>) -> Origin {
+    let is_ours = match facts.record {
+        _ if facts.ordered => true,
+        Some((primary, timeline)) => primary == facts.own && timeline == facts.timeline,
+        None => !facts.primary_elsewhere,
+    };
+    if is_ours { Origin::Ours } else { Origin::ByHand }
+}
+
+/// What is known of the timeline that an instance's WAL ends on.
+#[derive(Clone, Debug)]
+pub struct Line<'a> {
+    /// Its history, without what is known of the promotions.
+    pub history: &'a History,
+    /// The record's.
+    pub record: &'a History,
+    /// A promotion of the agent was about to make it: by this node's own note, or by what is reserved.
+    pub is_promised: bool,
+}
+
+/// Where an instance has left the record's line for a timeline that nobody but a person made. `None` when it has not. An older
+/// timeline is none of this: it may be all that is left.
+#[must_use]
+pub fn fork(line: &Line<'_>) -> Option<Position> {
+    let record = line.record.without_ids();
+    if line.is_promised || line.history.last().timeline <= record.last().timeline {
+        return None;
+    }
+    match line.history.common(&record) {
+        Common::All => None,
+        Common::Until(end) => Some(Position { timeline: record.timeline_at(end), end }),
+        Common::Nothing => {
+            Some(Position { timeline: record.timeline_at(crate::types::Lsn(0)), end: crate::types::Lsn(0) })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_primary() {
+        let (own, other): (NodeName, NodeName) = ("srv1".parse().unwrap(), "srv2".parse().unwrap());
+        for (ordered, record, elsewhere, expected) in [
+            (true, None, false, Origin::Ours),
+            (true, Some((&other, 3)), true, Origin::Ours),
+            (false, Some((&own, 2)), false, Origin::Ours),
+            (false, Some((&own, 2)), true, Origin::Ours),
+            (false, Some((&own, 1)), false, Origin::ByHand),
+            (false, Some((&other, 2)), false, Origin::ByHand),
+            (false, Some((&other, 1)), true, Origin::ByHand),
+            (false, None, false, Origin::Ours),
+            (false, None, true, Origin::ByHand),
+        ] {
+            let record = record.map(|(node, timeline)| (node, Timeline(timeline)));
+            let facts = Facts { own: &own, timeline: Timeline(2), ordered, record, primary_elsewhere: elsewhere };
+            assert_eq!(origin(&facts), expected, "{facts:?}");
+        }
+    }
+
+    #[test]
+    fn every_line() {
+        for (history, record, is_promised, expected) in [
+            ("1@0/0 2@0/500", "1@0/0 2@0/500#a", false, ""),
+            ("1@0/0", "1@0/0 2@0/500", false, ""),
+            // Younger: of a promotion whose record is not written yet, or by hand.
+            ("1@0/0 2@0/500 3@0/600", "1@0/0 2@0/500", true, ""),
+            ("1@0/0 2@0/500 3@0/600", "1@0/0 2@0/500#a", false, "0/600 on timeline 2"),
+            // It left the line before the last promotion.
+            ("1@0/0 3@0/400", "1@0/0 2@0/500", false, "0/400 on timeline 1"),
+            ("1@0/0 3@0/700", "1@0/0 2@0/500", false, "0/500 on timeline 1"),
+            ("1@0/0 3@0/400", "1@0/0 2@0/500", true, ""),
+            // A lost primary's, older than the record's.
+            ("1@0/0 2@0/500", "1@0/0 3@0/400", false, ""),
+            ("5@0/0", "1@0/0 2@0/500", false, "0/0 on timeline 1"),
+        ] {
+            let (history, record): (History, History) = (history.parse().unwrap(), record.parse().unwrap());
+            let found = fork(&Line { history: &history, record: &record, is_promised });
+            assert_eq!(found.map(|at| at.to_string()).unwrap_or_default(), expected, "{history} and {record}");
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! The record is asked: who lacks the last primary's timeline, and who is on one that no promotion by Pacemaker made, is not
+//! promoted; and an instance that a person has promoted does not make itself the primary of the cluster.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
+
+mod support;
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use support::cluster::Cluster;
+use support::node::{Node, Seen};
+use support::transition::Promotion;
+use support::wait_until;
+
+const SCORES: &str = "srv1=1001 srv2=1000 srv3=990";
+
+/// srv1 is the primary, in service and on record; srv2 and srv3 follow.
+fn in_service() -> (Arc<Cluster>, Node, Node, Node) {
+    let cluster = Cluster::new();
+    cluster.attributes.set_members(&["srv1", "srv2", "srv3"]);
+    let (primary, mut standbys) = cluster.replicating("srv1", &["srv2", "srv3"]);
+    primary.sql("create table rows (n int)");
+    for standby in &standbys {
+        primary.await_streaming(&standby.name);
+    }
+    cluster.attributes.set_promoted(&["srv1"]);
+    for _ in 0..2 {
+        primary.call("monitor").run().expect_code(8);
+    }
+    assert_eq!(cluster.attributes.scores(), SCORES);
+    let (third, second) = (standbys.pop().unwrap(), standbys.pop().unwrap());
+    (cluster, primary, second, third)
+}
+
+fn promoted_by_hand() -> (Arc<Cluster>, Node, Node, Node) {
+    let (cluster, primary, second, third) = in_service();
+    second.sql("select pg_promote()");
+    second.await_seen(Seen::Primary);
+    second.sql("insert into rows values (7)");
+    (cluster, primary, second, third)
+}
+
+fn promise(node: &Node) -> PathBuf {
+    node.data.with_file_name("data.timeline")
+}
+
+/// The private attributes go with their nodes.
+fn lose_power(cluster: &Cluster, nodes: &[&Node]) {
+    for node in nodes {
+        node.crash();
+        cluster.attributes.lose_all_of(&node.name);
+    }
+    cluster.attributes.set_promoted(&[]);
+    cluster.take_address_away();
+}
+
+#[test]
+fn an_instance_that_a_person_promoted_does_not_make_itself_the_primary() {
+    let (cluster, primary, second, _third) = promoted_by_hand();
+    let record = cluster.attributes.record();
+    for _ in 0..2 {
+        // Pacemaker takes this answer of an unpromoted instance for a failure, and makes a standby of it.
+        second.call("monitor").run().expect_code(8);
+    }
+    assert_eq!((cluster.attributes.scores().as_str(), cluster.attributes.record()), (SCORES, record.clone()));
+    assert_eq!((cluster.attributes.timeline("srv2"), cluster.attributes.hold("srv2")), Default::default());
+    assert_eq!(cluster.attributes.state("srv2"), "promoted by hand");
+    second.call("promote").run().expect_code(1).expect_reason("Pacemaker has not promoted it");
+    second.call("demote").run().expect_code(0);
+    assert_eq!((cluster.attributes.paper("srv2"), cluster.attributes.permanent("srv2", "left")), Default::default());
+    // It comes back as any instance that has diverged.
+    for action in ["stop", "start"] {
+        second.call(action).timeout(60_000).run().expect_code(0);
+    }
+    second.await_seen(Seen::Standby);
+    primary.await_streaming("srv2");
+    assert_eq!(second.sql("select count(*) from rows"), "0");
+    assert_eq!(second.kept_aside().len(), 1);
+    assert_eq!(cluster.attributes.record(), record);
+}
+
+#[test]
+fn a_timeline_that_a_person_made_wins_no_election() {
+    let (cluster, primary, second, third) = promoted_by_hand();
+    second.call("monitor").run().expect_code(8);
+    lose_power(&cluster, &[&primary]);
+    second.call("demote").run().expect_code(0);
+    let wrong = Promotion::new(&second, &["srv2", "srv3"]);
+    wrong.announce(&[&second, &third]);
+    assert!(
+        cluster.attributes.paper("srv2").starts_with("fork srv2,srv3 1 0/"),
+        "{}",
+        cluster.attributes.paper("srv2")
+    );
+    wrong.promote().expect_code(1);
+    let right = Promotion::new(&third, &["srv2", "srv3"]);
+    right.announce(&[&second, &third]);
+    right.promote().expect_code(0);
+    third.await_seen(Seen::Primary);
+    assert_eq!(third.sql("select count(*) from rows"), "0");
+}
+
+/// The person's word: that timeline is the one to keep.
+#[test]
+fn a_timeline_that_a_person_made_counts_when_the_last_primary_is_forgotten() {
+    let (cluster, primary, second, _third) = promoted_by_hand();
+    second.call("monitor").run().expect_code(8);
+    lose_power(&cluster, &[&primary]);
+    second.call("demote").run().expect_code(0);
+    let promotion = Promotion::new(&second, &["srv2"]);
+    promotion.announce(&[&second]);
+    let refused = promotion.promote().expect_code(1).expect_reason("it left the cluster's timelines at 0/");
+    let words = format!("--set-name pgbaton-{0} --name pgbaton-{0}-record --delete", cluster.resource);
+    assert!(refused.reason().ends_with(&words), "{}", refused.reason());
+    cluster.attributes.forget_record();
+    promotion.announce(&[&second]);
+    promotion.promote().expect_code(0);
+}
+
+/// It has received more of the common WAL than the candidate, so a person decides.
+#[test]
+fn what_a_fork_has_of_the_common_wal_is_not_given_up() {
+    let (cluster, primary, second, third) = in_service();
+    third.stop_fast();
+    primary.sql("insert into rows values (1)");
+    primary.await_streaming("srv2");
+    lose_power(&cluster, &[&primary]);
+    second.sql("select pg_promote()");
+    second.await_seen(Seen::Primary);
+    second.call("monitor").run().expect_code(8);
+    second.call("demote").run().expect_code(0);
+    third.run_as_standby();
+    let promotion = Promotion::new(&third, &["srv2", "srv3"]);
+    promotion.announce(&[&second, &third]);
+    promotion.promote().expect_code(1).expect_reason("which srv3 lacks");
+}
+
+#[test]
+fn a_primary_that_pacemaker_promoted_keeps_its_role_whatever_is_lost() {
+    let (cluster, primary, second, _third) = in_service();
+    lose_power(&cluster, &[&primary]);
+    let promotion = Promotion::new(&second, &["srv2", "srv3"]).election_timeout("1");
+    promotion.announce(&[&second]);
+    wait_until("the election's timeout", || {
+        promotion.announce(&[&second]);
+        promotion.promote().code == 0
+    });
+    // Pacemaker was started anew before the first monitor.
+    second.call("monitor").meta("interval", "0").run().expect_code(8);
+    second.call("promote").run().expect_code(0);
+    second.call("monitor").run().expect_code(8);
+    assert!(cluster.attributes.record().contains(" srv2 1@0/0 2@0/"), "{}", cluster.attributes.record());
+    // The notes are lost, and so are all private attributes.
+    fs::remove_file(second.data.with_file_name("run").join(format!("pgbaton-{}.json", cluster.resource))).unwrap();
+    cluster.attributes.lose_all_of("srv2");
+    second.call("monitor").run().expect_code(8);
+    assert!(cluster.attributes.scores().contains("srv2=1001"), "{}", cluster.attributes.scores());
+}
+
+/// All nodes lose their power after srv2's promotion and before its first monitor: nothing of it is on record.
+fn all_lost_right_after_a_promotion() -> (Arc<Cluster>, Node, Node) {
+    let (cluster, primary, second, third) = in_service();
+    lose_power(&cluster, &[&primary]);
+    let promotion = Promotion::new(&second, &["srv2", "srv3"]);
+    promotion.announce(&[&second, &third]);
+    promotion.promote().expect_code(0);
+    let told = third.call("notify").meta("notify_type", "post").meta("notify_operation", "promote");
+    told.meta("notify_promote_uname", "srv2").run().expect_code(0);
+    cluster.move_address_to(&second);
+    second.sql("insert into rows values (1)");
+    second.await_streaming("srv3");
+    assert!(cluster.attributes.record().contains(" srv1 1@0/0"));
+    lose_power(&cluster, &[&second, &third]);
+    (cluster, second, third)
+}
+
+#[test]
+fn a_promotion_that_was_not_on_record_yet_is_not_taken_for_one_by_hand() {
+    let (_cluster, second, third) = all_lost_right_after_a_promotion();
+    assert_eq!(fs::read_to_string(promise(&second)).unwrap(), "1 2\n");
+    second.call("start").run().expect_code(0);
+    third.call("start").run().expect_code(0);
+    let promotion = Promotion::new(&second, &["srv2", "srv3"]);
+    promotion.announce(&[&second, &third]);
+    promotion.promote().expect_code(0);
+    assert_eq!(second.sql("select n from rows"), "1");
+}
+
+#[test]
+fn neither_is_one_whose_primary_does_not_come_back() {
+    for has_note in [true, false] {
+        let (cluster, _second, third) = all_lost_right_after_a_promotion();
+        cluster.attributes.set_present(&["srv1", "srv3"]);
+        if !has_note {
+            fs::remove_file(promise(&third)).unwrap();
+        }
+        third.call("start").run().expect_code(0);
+        let promotion = Promotion::new(&third, &["srv3"]);
+        promotion.announce(&[&third]);
+        let answer = promotion.promote();
+        match has_note {
+            true => drop(answer.expect_code(0)),
+            false => drop(answer.expect_code(1).expect_reason("it left the cluster's timelines at 0/")),
+        }
+    }
+}
+
+/// srv1 was refused as diverged, srv2 was the primary on timeline 2 and is lost with all that was written there.
+#[test]
+fn a_node_that_lacks_the_last_primarys_timeline_is_not_promoted_by_itself() {
+    let (cluster, primary, second, third) = in_service();
+    lose_power(&cluster, &[&primary]);
+    let promotion = Promotion::new(&second, &["srv2", "srv3"]);
+    promotion.announce(&[&second, &third]);
+    promotion.promote().expect_code(0);
+    second.call("monitor").run().expect_code(8);
+    lose_power(&cluster, &[&second]);
+    third.stop_fast();
+    let started = primary.call("start").run().expect_code(0);
+    assert_eq!(started.logged("srv1 is not promoted: it is on timeline 1, and srv2 was the primary on timeline 2"), 1);
+    assert!(cluster.attributes.scores().contains("srv1=-1000000"), "{}", cluster.attributes.scores());
+    let alone = Promotion::new(&primary, &["srv1"]);
+    alone.announce(&[&primary]);
+    alone.promote().expect_code(1).expect_reason("start srv2 again, or give its data up with: crm_attribute");
+    // srv3 voted when that timeline was made, and has not left the cluster since: nobody had received it yet.
+    third.run_as_standby();
+    let witness = Promotion::new(&third, &["srv3"]);
+    witness.announce(&[&third]);
+    witness.promote().expect_code(0);
+}
+
+/// With a node against which nothing speaks the comparison says all.
+#[test]
+fn a_node_that_lacks_the_last_timeline_is_promoted_with_a_witness_that_has_no_more() {
+    let (cluster, primary, second, third) = in_service();
+    lose_power(&cluster, &[&primary]);
+    let promotion = Promotion::new(&second, &["srv2", "srv3"]);
+    promotion.announce(&[&second, &third]);
+    promotion.promote().expect_code(0);
+    second.call("monitor").run().expect_code(8);
+    lose_power(&cluster, &[&second]);
+    primary.call("start").run().expect_code(0);
+    let promotion = Promotion::new(&primary, &["srv1", "srv3"]);
+    promotion.announce(&[&primary, &third]);
+    promotion.promote().expect_code(0);
+}
