@@ -11,6 +11,8 @@ pub(crate) enum Purpose {
     Faults = 0,
     Profile = 1,
     Load = 2,
+    Slips = 3,
+    Sequences = 4,
 }
 
 /// Random numbers that mean the same everywhere. The stream of `ChaCha` is a published cipher's, `rand_chacha` documents its

@@ -49,6 +49,20 @@ const DECK: [Kind; 26] = [
     Kind::ClockSet,
 ];
 
+/// The slips; they are dealt apart from the others, so that a seed means the same faults with and without them.
+pub(super) const SLIPS: [Kind; 10] = [
+    Kind::BadConfiguration,
+    Kind::NonsenseByAlterSystem,
+    Kind::AgentShutOut,
+    Kind::PromotedByHand,
+    Kind::RestartThroughPacemaker,
+    Kind::ServicesRestarted,
+    Kind::Maintenance,
+    Kind::ForgottenBan,
+    Kind::CleanedUp,
+    Kind::RestoredBackup,
+];
+
 /// The rounds of that seed, without an end: each has one fault, or two that overlap.
 pub(crate) fn draw(seed: u64, node_count: usize) -> impl Iterator<Item = Vec<Fault>> {
     let mut dealer = Dealer {
@@ -179,7 +193,17 @@ fn whom(kind: Kind) -> Whom {
         | Kind::KillAgent
         | Kind::StandbyMode
         | Kind::RestartByHand
-        | Kind::ClockSet => Whom::Either,
+        | Kind::ClockSet
+        | Kind::BadConfiguration
+        | Kind::NonsenseByAlterSystem
+        | Kind::AgentShutOut
+        | Kind::PromotedByHand
+        | Kind::RestartThroughPacemaker
+        | Kind::ServicesRestarted
+        | Kind::Maintenance
+        | Kind::ForgottenBan
+        | Kind::CleanedUp
+        | Kind::RestoredBackup => Whom::Either,
     }
 }
 
@@ -205,7 +229,17 @@ fn lasts_ms(kind: Kind) -> Option<RangeInclusive<u64>> {
         | Kind::KillAgent
         | Kind::Switchover
         | Kind::ParametersChanged
-        | Kind::RestartByHand => None,
+        | Kind::RestartByHand
+        | Kind::BadConfiguration
+        | Kind::NonsenseByAlterSystem
+        | Kind::AgentShutOut
+        | Kind::PromotedByHand
+        | Kind::RestartThroughPacemaker
+        | Kind::ServicesRestarted
+        | Kind::Maintenance
+        | Kind::ForgottenBan
+        | Kind::CleanedUp
+        | Kind::RestoredBackup => None,
     }
 }
 

@@ -33,6 +33,17 @@ pub(crate) enum Kind {
     RestartByHand,
     ReplayPaused,
     ClockSet,
+    // The slips of administrators.
+    BadConfiguration,
+    NonsenseByAlterSystem,
+    AgentShutOut,
+    PromotedByHand,
+    RestartThroughPacemaker,
+    ServicesRestarted,
+    Maintenance,
+    ForgottenBan,
+    CleanedUp,
+    RestoredBackup,
 }
 
 /// Whom a fault hits, by the role of that moment.

@@ -21,6 +21,7 @@ mod record;
 mod report;
 mod round;
 mod run;
+mod sequences;
 mod strike;
 mod watch;
 

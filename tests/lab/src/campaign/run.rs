@@ -14,7 +14,7 @@ use super::outage::outage_ms;
 use super::record::{Campaign, Finding, Round};
 use super::report::Summary;
 use super::round::{self, Played};
-use super::{Clock, checker, draw, load};
+use super::{Clock, checker, draw, load, sequences};
 use crate::bench::contender::Contender;
 use crate::cluster::build::Wish;
 use crate::error::{Doing, Result, unexpected};
@@ -103,6 +103,10 @@ enum NodeCount {
 enum Extra {
     /// A load that turns the WAL over
     Load,
+    /// Slips of administrators
+    Slips,
+    /// Faults before full strength is back
+    Sequences,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -221,7 +225,7 @@ impl Runner {
         let deadline = args.minutes.map(|minutes| Instant::now() + Duration::from_secs(60 * minutes));
         let wanted = args.faults.unwrap_or(if deadline.is_some() { usize::MAX } else { FAULTS });
         let (mut made, mut fruitless) = (0, 0);
-        let drawn = (1..).zip(draw::draw(self.campaign.seed, self.wish.nodes.len()));
+        let drawn = (1..).zip(self.rounds(args));
         let is_wanted = |faults: &[Fault]| args.only.is_empty() || faults.iter().all(|f| args.only.contains(&f.kind));
         for (number, faults) in drawn.filter(|(_, faults)| is_wanted(faults)) {
             if made >= wanted || deadline.is_some_and(|deadline| Instant::now() > deadline) {
@@ -247,6 +251,20 @@ impl Runner {
             }
         }
         Ok(())
+    }
+
+    /// What the seed draws, and how hard it is made.
+    fn rounds(&self, args: &CampaignArgs) -> Box<dyn Iterator<Item = Vec<Fault>>> {
+        let (seed, nodes) = (self.campaign.seed, self.wish.nodes.len());
+        let mut rounds: Box<dyn Iterator<Item = Vec<Fault>>> = Box::new(draw::draw(seed, nodes));
+        // The slips are this agent's promises.
+        if !args.without.contains(&Extra::Slips) && args.agent == Agent::Pgbaton {
+            rounds = Box::new(sequences::with_slips(seed, nodes.saturating_sub(1), rounds));
+        }
+        if !args.without.contains(&Extra::Sequences) {
+            rounds = Box::new(sequences::sequences(seed, rounds));
+        }
+        rounds
     }
 
     /// The lab at full strength. Between rounds nobody puts a hand to it, unless the round before left it broken.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::campaign::fault::Kind;
 use crate::campaign::record::{Campaign, Finding, Lsn, Micros, Outcome, Promotion, Round, Sight, Verdict};
 
 /// Rows that a text names before it only counts them.
@@ -85,6 +86,13 @@ impl<'a> Case<'a> {
             Some((other.timeline, own.fork.min(other.fork)))
         });
         lineage.iter().map(|own| (own.parent, own.fork)).chain(beside).collect()
+    }
+
+    /// Whether a person has promoted that node in this round, past the cluster: what it does from then on is that person's.
+    pub(super) fn is_by_hand(&self, node: &str) -> bool {
+        let made = self.round.strikes.iter().filter(|strike| strike.failed.is_none());
+        made.filter(|strike| strike.kind == Kind::PromotedByHand)
+            .any(|strike| strike.nodes.iter().any(|hit| hit == node))
     }
 
     /// Whether the node was a primary on that timeline, as far as anybody saw.

@@ -6,6 +6,9 @@
 //! |---|---|
 //! | a process killed, an instance stopped or restarted by hand | a failed monitor |
 //! | a full volume | a failed monitor, start or promote: the instance cannot write; on other nodes a promote that was refused, because the full one has more WAL |
+//! | a wrong configuration | a failed monitor, start or promote: the server cannot be started |
+//! | a restored backup | a failed start: the agent does not start it unasked |
+//! | a promotion by hand | a failed monitor: Pacemaker has promoted nobody there |
 //! | a stopped or frozen process, a cut | a failed monitor, demote or stop: they cannot but time out |
 //! | the agent killed | the action in which it was |
 //! | power loss, by fault or by fencing | what was going on; but no start: that comes after the power |
@@ -22,6 +25,7 @@ const WHILE_IT_STANDS_STILL: &[&str] = &["monitor", "demote", "stop"];
 const WHILE_IT_LOSES_POWER: &[&str] = &["monitor", "notify", "promote", "demote", "stop"];
 const ANY: &[&str] = &["monitor", "notify", "start", "promote", "demote", "stop"];
 const WHILE_IT_CANNOT_WRITE: &[&str] = &["monitor", "start", "promote"];
+const START: &[&str] = &["start"];
 const NOTHING: &[&str] = &[];
 /// What `promote` says when another node has more WAL.
 const REFUSAL: &str = "is not the best";
@@ -39,9 +43,10 @@ fn explains(kind: Kind) -> &'static [&'static str] {
         | Kind::KillCheckpointer
         | Kind::KillAll
         | Kind::InstanceStoppedByAdmin
-        | Kind::RestartByHand => MONITOR,
+        | Kind::RestartByHand
+        | Kind::PromotedByHand => MONITOR,
         Kind::StopPostmaster | Kind::Freeze | Kind::Cut | Kind::CutOneDirection => WHILE_IT_STANDS_STILL,
-        Kind::WalVolumeFull => WHILE_IT_CANNOT_WRITE,
+        Kind::WalVolumeFull | Kind::BadConfiguration | Kind::NonsenseByAlterSystem => WHILE_IT_CANNOT_WRITE,
         Kind::KillAgent => ANY,
         Kind::PowerLossOne | Kind::PowerLossTwo | Kind::PowerLossAll => WHILE_IT_LOSES_POWER,
         Kind::CutReplication
@@ -53,7 +58,14 @@ fn explains(kind: Kind) -> &'static [&'static str] {
         | Kind::Switchover
         | Kind::ParametersChanged
         | Kind::ReplayPaused
-        | Kind::ClockSet => NOTHING,
+        | Kind::ClockSet
+        | Kind::AgentShutOut
+        | Kind::RestartThroughPacemaker
+        | Kind::ServicesRestarted
+        | Kind::Maintenance
+        | Kind::ForgottenBan
+        | Kind::CleanedUp => NOTHING,
+        Kind::RestoredBackup => START,
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! | a commit waits for a standby | the primary was taken away | the row's WAL | verdict |
 //! |---|---|---|---|
+//! | any | a person has promoted the node that acknowledged it | any | allowed |
 //! | yes | any | any | lost |
 //! | no | no | any | lost |
 //! | no | yes | ended before the fork, so it had been sent | lost |
@@ -57,6 +58,10 @@ pub(super) fn findings(case: &Case<'_>) -> Vec<Finding> {
 
 /// Why the loss of that row is not allowed.
 fn reason_against(case: &Case<'_>, ack: &Ack<'_>) -> Option<Reason> {
+    // That it is kept aside is the affair of `destroyed`.
+    if case.is_by_hand(ack.node) {
+        return None;
+    }
     if case.campaign.synchronous {
         return Some(Reason::Synchronous);
     }
@@ -162,6 +167,13 @@ mod tests {
         let lost = (11..=20).fold(given_up, MadeUp::without_row);
         assert!(lost.clone().power_lost("db2").findings_of(Verdict::Lost).is_empty());
         assert_eq!(lost.not_taken().findings_of(Verdict::Lost).len(), 1);
+    }
+
+    #[test]
+    fn what_a_node_took_that_a_person_promoted_may_be_lost() {
+        let lost = failover_without_row_10(Some(FORK)).no_power_lost().not_taken();
+        assert_eq!(lost.clone().struck_node(Kind::PromotedByHand, "db3").findings_of(Verdict::Lost).len(), 1);
+        assert!(lost.struck_node(Kind::PromotedByHand, "db1").findings_of(Verdict::Lost).is_empty());
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //! | a write was sent after one on a newer timeline was acknowledged, and acknowledged on the older one | the newer primary was one already |
 //! | a write was sent after a node was seen promoted, and acknowledged on an older timeline | the same |
 //!
-//! A write that was sent before and acknowledged after is no proof: it may have been committed before. So this cannot see an
+//! What a node took that a person promoted past the cluster is no proof. A write that was sent before and acknowledged after is no proof: it may have been committed before. So this cannot see an
 //! overlap that is shorter than a write.
 
 use std::collections::BTreeMap;
@@ -19,9 +19,14 @@ pub(super) fn findings(case: &Case<'_>) -> Vec<Finding> {
     proofs.into_iter().flatten().map(|text| case.finding(Verdict::Split, text)).collect()
 }
 
+/// What a node took that a person promoted is that person's: two primaries are what was asked for.
+fn acks<'c, 'a>(case: &'c Case<'a>) -> impl Iterator<Item = &'c Ack<'a>> {
+    case.acks.iter().filter(|ack| !case.is_by_hand(ack.node))
+}
+
 fn one_timeline(case: &Case<'_>) -> Option<String> {
     let mut owners: BTreeMap<u32, &Ack<'_>> = BTreeMap::new();
-    case.acks.iter().find_map(|ack| {
+    acks(case).find_map(|ack| {
         let first = *owners.entry(ack.timeline).or_insert(ack);
         let text = || format!("timeline {}: {} and {}", ack.timeline, told(first), told(ack));
         (first.node != ack.node).then(text)
@@ -30,21 +35,21 @@ fn one_timeline(case: &Case<'_>) -> Option<String> {
 
 fn after_newer_write(case: &Case<'_>) -> Option<String> {
     let mut firsts: BTreeMap<u32, &Ack<'_>> = BTreeMap::new();
-    for ack in &case.acks {
+    for ack in acks(case) {
         let first = firsts.entry(ack.timeline).or_insert(ack);
         if ack.at < first.at {
             *first = ack;
         }
     }
-    case.acks.iter().find_map(|ack| {
+    acks(case).find_map(|ack| {
         let newer = firsts.range(ack.timeline + 1..).find(|(_, first)| first.at <= ack.sent);
         newer.map(|(_, first)| format!("{}, after {}", told(ack), told(first)))
     })
 }
 
 fn after_promotion(case: &Case<'_>) -> Option<String> {
-    case.acks.iter().find_map(|ack| {
-        let mut promotions = case.round.promotions.iter();
+    acks(case).find_map(|ack| {
+        let mut promotions = case.round.promotions.iter().filter(|promotion| !case.is_by_hand(&promotion.node));
         let newer = promotions.find(|promotion| promotion.timeline > ack.timeline && promotion.seen < ack.sent)?;
         let (node, timeline, seen) = (&newer.node, newer.timeline, moment(newer.seen));
         Some(format!("{}, after {node} was seen as the primary of timeline {timeline} at {seen}", told(ack)))
@@ -78,6 +83,13 @@ mod tests {
         let found = quiet().acknowledged(2, 1, 100, 105, "db2", 1).findings_of(Verdict::Split);
         assert_eq!(found.len(), 1);
         assert!(found[0].text.starts_with("timeline 1: row 1 of client 1"), "{}", found[0].text);
+    }
+
+    #[test]
+    fn a_node_that_a_person_promoted_is_no_second_writer_of_the_clusters() {
+        let two = || quiet().acknowledged(2, 1, 100, 105, "db2", 1);
+        assert_eq!(count(&two().struck_node(Kind::PromotedByHand, "db2")), 0);
+        assert_eq!(count(&two().struck_node(Kind::PromotedByHand, "db3")), 1, "another node");
     }
 
     #[test]

@@ -21,11 +21,15 @@ const VOICE: Micros = 2_000_000;
 pub(super) fn findings(case: &Case<'_>) -> Vec<Finding> {
     let nodes = case.campaign.nodes.iter();
     let pairs = nodes.flat_map(|node| case.round.promotions.iter().map(move |promotion| (node.as_str(), promotion)));
-    let others = pairs.filter(|(node, promotion)| promotion.node != *node);
+    // Nobody has elected what a person has promoted.
+    let others = pairs.filter(|(node, promotion)| promotion.node != *node && !case.is_by_hand(&promotion.node));
     others.filter_map(|(node, promotion)| ahead(case, node, promotion)).collect()
 }
 
 fn ahead(case: &Case<'_>, node: &str, promotion: &Promotion) -> Option<Finding> {
+    if case.is_by_hand(node) {
+        return None;
+    }
     let run = run_when_promoted(case, node, promotion)?;
     let undecided = last_in_recovery(case, promotion)?;
     let sights = case.round.sights.iter().filter(|sight| sight.node == node && sight.server_started == run);
@@ -76,7 +80,13 @@ fn silences(kind: Kind) -> bool {
         | Kind::CutOneDirection
         | Kind::Freeze
         | Kind::InstanceStoppedByAdmin
-        | Kind::StandbyMode => true,
+        | Kind::StandbyMode
+        | Kind::BadConfiguration
+        | Kind::NonsenseByAlterSystem
+        | Kind::AgentShutOut
+        | Kind::PromotedByHand
+        | Kind::ServicesRestarted
+        | Kind::RestoredBackup => true,
         Kind::KillPostmaster
         | Kind::KillBackend
         | Kind::KillStartup
@@ -93,7 +103,11 @@ fn silences(kind: Kind) -> bool {
         | Kind::ParametersChanged
         | Kind::RestartByHand
         | Kind::ReplayPaused
-        | Kind::ClockSet => false,
+        | Kind::ClockSet
+        | Kind::RestartThroughPacemaker
+        | Kind::Maintenance
+        | Kind::ForgottenBan
+        | Kind::CleanedUp => false,
     }
 }
 
@@ -122,6 +136,12 @@ mod tests {
         let found = db3_ahead().findings_of(Verdict::Stale);
         assert_eq!(found.len(), 1);
         assert!(found[0].text.contains("when db3 was there with 0/5001298"), "{}", found[0].text);
+    }
+
+    #[test]
+    fn nobody_has_elected_what_a_person_promoted() {
+        assert_eq!(count(&db3_ahead().struck_node(Kind::PromotedByHand, "db2")), 0);
+        assert_eq!(count(&db3_ahead().struck_node(Kind::PromotedByHand, "db1")), 1, "another node");
     }
 
     #[test]

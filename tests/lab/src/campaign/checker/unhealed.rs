@@ -80,6 +80,16 @@ mod tests {
     }
 
     #[test]
+    fn a_slip_explains_what_it_cannot_but_cause() {
+        let case = |kind: Kind, failure: &str| count(&failover(kind).no_power_lost().failure(failure));
+        let (start, monitor) = ("pgsql_start_0 on db1: error ''", "pgsql_monitor_3000 on db1: error ''");
+        assert_eq!([case(Kind::BadConfiguration, start), case(Kind::BadConfiguration, monitor)], [0, 0]);
+        assert_eq!([case(Kind::RestoredBackup, start), case(Kind::RestoredBackup, monitor)], [0, 1]);
+        assert_eq!([case(Kind::PromotedByHand, start), case(Kind::PromotedByHand, monitor)], [1, 0]);
+        assert_eq!([case(Kind::AgentShutOut, start), case(Kind::AgentShutOut, monitor)], [1, 1]);
+    }
+
+    #[test]
     fn a_lost_node_explains_what_was_going_on_there_and_no_failed_start() {
         assert_eq!(count(&failover(Kind::Switchover).failure("pgsql_demote_0 on db1: error ''")), 0);
         assert_eq!(count(&failover(Kind::PowerLossOne).failure("pgsql_start_0 on db1: error ''")), 1);

@@ -30,5 +30,15 @@ pub(in crate::campaign) fn title(kind: Kind) -> &'static str {
         Kind::RestartByHand => "restart by hand",
         Kind::ReplayPaused => "replay paused",
         Kind::ClockSet => "clock set",
+        Kind::BadConfiguration => "wrong configuration at a restart",
+        Kind::NonsenseByAlterSystem => "nonsense by ALTER SYSTEM",
+        Kind::AgentShutOut => "agent shut out by pg_hba",
+        Kind::PromotedByHand => "pg_promote() by hand",
+        Kind::RestartThroughPacemaker => "restart through Pacemaker",
+        Kind::ServicesRestarted => "cluster services restarted",
+        Kind::Maintenance => "maintenance mode",
+        Kind::ForgottenBan => "forgotten ban",
+        Kind::CleanedUp => "cleanup or refresh",
+        Kind::RestoredBackup => "backup restored",
     }
 }

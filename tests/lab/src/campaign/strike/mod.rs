@@ -9,6 +9,7 @@
 //! | `cluster_daemons` | Pacemaker's own processes |
 //! | `database` | what an administrator of the database does, or runs out of |
 //! | `operator` | what an administrator of the cluster does |
+//! | `slips` | what administrators do by mistake, or forget |
 
 mod agent;
 mod cluster_daemons;
@@ -17,6 +18,7 @@ mod network;
 mod operator;
 mod power;
 mod processes;
+mod slips;
 
 use std::collections::BTreeMap;
 use std::thread;
@@ -109,7 +111,17 @@ fn takes_its_node_away(kind: Kind) -> bool {
         | Kind::ParametersChanged
         | Kind::RestartByHand
         | Kind::ReplayPaused
-        | Kind::ClockSet => false,
+        | Kind::ClockSet
+        | Kind::BadConfiguration
+        | Kind::NonsenseByAlterSystem
+        | Kind::AgentShutOut
+        | Kind::PromotedByHand
+        | Kind::RestartThroughPacemaker
+        | Kind::ServicesRestarted
+        | Kind::Maintenance
+        | Kind::ForgottenBan
+        | Kind::CleanedUp
+        | Kind::RestoredBackup => false,
     }
 }
 
@@ -138,6 +150,16 @@ fn make(scene: &Scene<'_>) -> Result<Made> {
         Kind::ParametersChanged => operator::change_a_parameter(scene),
         Kind::RestartByHand => database::restart_by_hand(scene),
         Kind::ReplayPaused => database::pause_replay(scene),
+        Kind::BadConfiguration => slips::bad_configuration(scene),
+        Kind::NonsenseByAlterSystem => slips::nonsense_by_alter_system(scene),
+        Kind::AgentShutOut => slips::shut_the_agent_out(scene),
+        Kind::PromotedByHand => slips::promote_by_hand(scene),
+        Kind::RestartThroughPacemaker => slips::restart_through_pacemaker(scene),
+        Kind::ServicesRestarted => slips::restart_services(scene),
+        Kind::Maintenance => slips::maintenance(scene),
+        Kind::ForgottenBan => slips::forgotten_ban(scene),
+        Kind::CleanedUp => slips::clean_up(scene),
+        Kind::RestoredBackup => slips::restored_backup(scene),
         Kind::ClockSet => unexpected(
             "no node has a clock of its own: time namespaces cover the monotonic clock only, and the machine's clock is the \
              machine's",
