@@ -123,6 +123,39 @@ fn what_is_diverged_and_too_far_behind_is_cloned_at_once_where_that_is_allowed()
     expect_following(&old, &new);
 }
 
+/// The primary has removed what the rewound instance needs next, between the rewind and the start of the server.
+#[test]
+fn a_rewound_instance_that_waits_for_wal_that_is_gone_says_so_and_is_cloned_where_that_is_allowed() {
+    let Diverged { cluster, old, new } = diverged_with(KEEPS_NO_WAL);
+    old.call("start").timeout(700).run();
+    wait_until("it is rewound", || marker(&old).is_some_and(|text| text.contains("\"Done\"")));
+    assert_eq!(old.seen(), Seen::Down);
+    for entry in fs::read_dir(old.data.join("pg_wal")).unwrap().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.len() == 24 && name.starts_with("00000002") {
+            fs::remove_file(entry.path()).unwrap();
+        }
+    }
+    cluster.attributes.set_score("srv1", "-1000000");
+    for _ in 0..3 {
+        write_segments(&new, 1);
+        new.sql("checkpoint");
+    }
+    let monitor = |rejoin| {
+        new.call("monitor").run().expect_code(8);
+        old.call("monitor").parameter("rejoin", rejoin).run().expect_code(0)
+    };
+    wait_until("it is shown", || {
+        monitor("rewind");
+        cluster.attributes.state("srv1") == "too far behind"
+    });
+    wait_until("it is cloned", || {
+        monitor("clone");
+        old.seen() == Seen::Standby && marker(&old).is_none()
+    });
+    expect_following(&old, &new);
+}
+
 /// A start whose rewind ends half-way.
 fn start_interrupted(old: &Node) -> Answer {
     let bin = bindir_with(old, "pg_rewind", INTERRUPTED);

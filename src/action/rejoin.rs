@@ -130,7 +130,13 @@ impl Agent {
     fn monitor_recovery(&self) -> Option<ExitCode> {
         match self.state() {
             State::Starting if self.request.meta.probe => Some(ExitCode::Success),
-            State::Starting => Some(self.tell(&recovering())),
+            State::Starting => {
+                let mending = self.mend_recovering().unwrap_or_else(|failure| {
+                    log::warn!("this instance recovers: {failure}");
+                    None
+                });
+                Some(self.tell(&mending.unwrap_or_else(recovering)))
+            }
             State::Running(_) | State::Restricted { .. } => {
                 self.forget_rejoin();
                 None
@@ -367,19 +373,41 @@ impl Agent {
         if let Some(condition) = self.catching_up_from_archive(&trouble, session, deadline) {
             return Ok(Some(condition));
         }
-        if !self.is_promoted_there(&primary.primary)? {
+        if self.is_promoted_there(&primary.primary)? {
+            self.mend_or_refuse(&trouble, &primary).map(Some)
+        } else {
+            Ok(None)
+        }
+    }
+
+    /// The server of a rewound or cloned instance waits for ever for WAL that the primary has removed before it was sent.
+    fn mend_recovering(&self) -> Result<Option<Condition>, Failure> {
+        if self.note_stream(false) < 2 {
             return Ok(None);
         }
-        match self.plan_mending(&trouble, &primary, None) {
+        let deadline = self.deadline.at_most(Duration::from_secs(5));
+        let Vote::At(reach) = self.instance.reach_by_files(deadline) else { return Ok(None) };
+        let Some(trouble) = self.too_far_behind(reach.position.end, deadline)? else { return Ok(None) };
+        // An archive may have it.
+        let settings = self.instance.settings(&["restore_command"], deadline).unwrap_or_default();
+        if settings.get("restore_command").is_some_and(|command| !command.is_empty()) {
+            return Ok(None);
+        }
+        self.primary_there().map(|primary| self.mend_or_refuse(&trouble, &primary)).transpose()
+    }
+
+    /// Has an instance mended whose server runs, or says why not.
+    fn mend_or_refuse(&self, trouble: &Trouble, primary: &Record) -> Result<Condition, Failure> {
+        match self.plan_mending(trouble, primary, None) {
             Err(refused) => {
                 self.log_refusal_once(&refused.to_string());
-                Ok(Some(Condition::standby(state_of(&trouble), Some(refused.to_string()))))
+                Ok(Condition::standby(state_of(trouble), Some(refused.to_string())))
             }
             Ok(marker) => {
                 let ended = self.instance.end(budget(self.deadline.remaining() / 2), &|| false);
                 ended.map_err(|e| Failure::generic(e.to_string()))?;
                 self.start_worker(&marker)?;
-                Ok(Some(condition_of(&marker)))
+                Ok(condition_of(&marker))
             }
         }
     }

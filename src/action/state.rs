@@ -204,7 +204,7 @@ impl Agent {
     }
 
     /// Counts the monitors that found no stream.
-    fn note_stream(&self, streams: bool) -> u32 {
+    pub(super) fn note_stream(&self, streams: bool) -> u32 {
         let path = self.notes_path();
         let before = Notes::load(&path);
         let looks = if streams { 0 } else { before.looks_without_stream.saturating_add(1).min(9) };
