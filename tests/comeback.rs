@@ -166,6 +166,64 @@ fn start_interrupted(old: &Node) -> Answer {
 }
 
 #[test]
+fn a_half_rewound_directory_that_is_too_far_behind_is_cloned_with_the_nodes_own_configuration() {
+    let Diverged { old, new, .. } = diverged_with(KEEPS_NO_WAL);
+    start_interrupted(&old);
+    for _ in 0..3 {
+        write_segments(&new, 1);
+        new.sql("checkpoint");
+    }
+    let start = old.call("start").timeout(60_000).run().expect_code(0);
+    assert_eq!((old.seen(), start.logged("too far behind to be rewound")), (Seen::Down, 1), "{start:#?}");
+    let refused = old.call("start").run().expect_code(1);
+    assert!(refused.reason().contains("half rewound") && refused.reason().contains("rejoin=clone"), "{refused:#?}");
+    old.call("start").parameter("rejoin", "clone").timeout(60_000).run().expect_code(0);
+    expect_following(&old, &new);
+    let own = fs::read_to_string(old.data.join("postgresql.auto.conf")).unwrap();
+    assert!(own.contains("application_name=srv1"), "the configuration of the source was left: {own}");
+}
+
+/// It does not serve and stop in turn.
+#[test]
+fn a_clone_that_fails_while_nothing_is_touched_leaves_the_instance_to_the_next_attempt() {
+    let cluster = Cluster::new();
+    cluster.attributes.set_members(&["srv1", "srv2"]);
+    let (primary, standbys) = cluster.replicating("srv1", &["srv2"]);
+    let standby = &standbys[0];
+    primary.sql("create table rows (n int)");
+    primary.call("monitor").run().expect_code(8);
+    standby.stop_fast();
+    primary.sql("alter system set wal_keep_size = 0");
+    primary.sql("select pg_reload_conf()");
+    for _ in 0..3 {
+        write_segments(&primary, 1);
+        primary.sql("checkpoint");
+    }
+    cluster.attributes.set_promoted(&["srv1"]);
+    cluster.attributes.set_score("srv2", "1000");
+    standby.run_as_standby();
+    let bin = bindir_with(standby, "psql", "echo 'psql: error: too many connections' >&2; exit 2");
+    let monitor = || {
+        primary.call("monitor").run().expect_code(8);
+        let monitor = standby.call("monitor").parameter("rejoin", "clone").parameter("bindir", bin.to_str().unwrap());
+        monitor.run().expect_code(0)
+    };
+    wait_until("cloning fails", || {
+        monitor();
+        cluster.attributes.state("srv2") == "cloning fails"
+    });
+    for _ in 0..5 {
+        monitor();
+        assert!(marker(standby).is_some() && standby.seen() == Seen::Down);
+    }
+    wait_until("it is cloned", || {
+        standby.call("monitor").parameter("rejoin", "clone").run().expect_code(0);
+        standby.seen() == Seen::Standby && marker(standby).is_none()
+    });
+    expect_following(standby, &primary);
+}
+
+#[test]
 fn a_half_rewound_directory_is_not_started_because_nothing_seems_to_be_left_to_rewind() {
     let Diverged { old, new, .. } = diverged();
     start_interrupted(&old);

@@ -1,5 +1,7 @@
 //! A return that was begun and that nobody is at work on: each attempt begins with a look at the cluster as it is now.
 
+use std::time::Duration;
+
 use super::Agent;
 use super::rejoin::{WayIn, doing, in_words};
 use crate::cluster::Record;
@@ -7,8 +9,8 @@ use crate::instance::rejoin::{Marker, Task};
 use crate::ocf::{ExitCode, Failure};
 use crate::policy::attempt::{self, Attempt, Facts, Progress, Source, fitness};
 use crate::policy::condition::Condition;
-use crate::policy::rejoin::{OwnWal, Rejoin};
-use crate::types::Lsn;
+use crate::policy::rejoin::{OwnWal, Rejoin, Trouble};
+use crate::types::{Lsn, Vote};
 
 /// The words of the node attribute while a half rewound or cloned instance has no primary to go on with, and the reason.
 const NO_SOURCE: &str = "waiting for a primary to go on with";
@@ -94,7 +96,7 @@ impl Agent {
             Attempt::Wait => return Ok(self.tell(&Condition::standby(NO_SOURCE, Some(NO_SOURCE_REASON.to_owned())))),
             Attempt::Refuse(why) => Err(Failure::generic(why)),
             going @ (Attempt::GoOn | Attempt::Clone) => self.going_on(&going, marker, primary.as_ref()),
-            Attempt::Anew => match primary.and_then(|primary| Some((self.trouble_of_stopped(&primary)?, primary))) {
+            Attempt::Anew => match primary.and_then(|primary| Some((self.trouble_again(marker, &primary)?, primary))) {
                 None => return self.rejoin_done(),
                 Some((trouble, primary)) => self.plan_mending(&trouble, &primary, Some(marker)),
             },
@@ -103,6 +105,17 @@ impl Agent {
             Ok(marker) => self.start_worker(&marker).map(|()| self.tell_of_work(&marker)),
             Err(refused) => self.note_refusal(marker, &refused.to_string()),
         }
+    }
+
+    /// What still keeps this instance from following. That it is too far behind is not seen in its own files alone.
+    pub(super) fn trouble_again(&self, old: &Marker, primary: &Record) -> Option<Trouble> {
+        let deadline = self.deadline.at_most(Duration::from_secs(5));
+        let behind = || {
+            let Vote::At(reach) = self.instance.reach_by_files(deadline) else { return None };
+            self.too_far_behind(reach.position.end, deadline).ok().flatten()
+        };
+        let trouble = self.trouble_of_stopped(primary);
+        trouble.or_else(|| if old.task == Task::Clone { behind() } else { None })
     }
 
     /// What is refused is looked at again, the later the more often it was.

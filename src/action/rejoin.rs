@@ -285,7 +285,7 @@ impl Agent {
         if self.may_wait_for_primary()? {
             return self.clone_or_wait();
         }
-        match self.trouble_with_primary()? {
+        match self.trouble_with_primary(old)? {
             Some((trouble, primary)) => self.mend(&trouble, &primary, old),
             None if old.is_some() => {
                 log::info!("nothing keeps this instance from being started any more; what was planned is forgotten");
@@ -296,9 +296,13 @@ impl Agent {
     }
 
     /// What keeps this instance, which is down, from following the promoted one.
-    fn trouble_with_primary(&self) -> Result<Option<(Trouble, Record)>, Failure> {
+    fn trouble_with_primary(&self, old: Option<&Marker>) -> Result<Option<(Trouble, Record)>, Failure> {
         let Some(primary) = self.other_primary(self.deadline.at_most(Duration::from_secs(5))) else { return Ok(None) };
-        match self.trouble_of_stopped(&primary) {
+        let trouble = match old {
+            Some(old) => self.trouble_again(old, &primary),
+            None => self.trouble_of_stopped(&primary),
+        };
+        match trouble {
             Some(trouble) if self.is_promoted_there(&primary.primary)? => Ok(Some((trouble, primary))),
             _ => Ok(None),
         }
@@ -433,7 +437,7 @@ impl Agent {
     }
 
     /// The primary publishes its oldest WAL while a member of the cluster is not connected.
-    fn too_far_behind(&self, end: Lsn, deadline: Deadline) -> Result<Option<Trouble>, Failure> {
+    pub(super) fn too_far_behind(&self, end: Lsn, deadline: Deadline) -> Result<Option<Trouble>, Failure> {
         let oldest = self.cluster.oldest_wal(deadline).map_err(|e| Failure::generic(e.to_string()))?;
         Ok(oldest.filter(|oldest| end < *oldest).map(|oldest| Trouble::TooFarBehind { end, oldest }))
     }

@@ -109,9 +109,10 @@ impl Rewind<'_> {
     fn refuse_unfit_source(&self, marker: &Marker) -> Result<(), String> {
         let sql = "select system_identifier || ' ' || pg_is_in_recovery() from pg_control_system()";
         let answer = self.source.ask(self.instance, &self.owner, sql, Deadline::after(SHORT))?;
-        let own = self.control_data()?.system.to_string();
+        // A control file that an interrupted rewind has left half is put back later.
+        let own = self.control_data().map_or(marker.system.clone(), |control| control.system.to_string());
         match answer.split_once(' ') {
-            Some((theirs, _)) if theirs != own => Err(format!(
+            Some((theirs, _)) if theirs != own && !own.is_empty() => Err(format!(
                 "primary_conninfo leads to another cluster: its system identifier is {theirs}, this one's {own}; correct it"
             )),
             Some((_, "false")) => Ok(()),
