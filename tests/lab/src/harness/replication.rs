@@ -99,7 +99,8 @@ impl Lab {
     /// The standby's link to the primary fails, for replication only; the cluster goes on seeing the node.
     pub(crate) fn stop_receiving(&self, node: &str) -> Result<()> {
         // Of several hosts libpq takes the last.
-        let present = sql_on(node, "select replace(setting, , '') from pg_settings where name = 'primary_conninfo'")?;
+        let present =
+            sql_on(node, "select replace(setting, '''', '''''') from pg_settings where name = 'primary_conninfo'")?;
         let nowhere = format!("primary_conninfo = '{present} host=/nowhere'");
         let script = format!("printf '%s\\n' \"$1\" >> {SCENARIO_CONF}");
         check_on(node, &["bash", "-c", &script, "stop_receiving", &nowhere])?;
