@@ -1,5 +1,6 @@
 //! A server that shuts the agent out is alive: whatever keeps the agent from logging in, no action takes the server for
-//! dead, and what a role or a database has for settings does not bend the agent's questions.
+//! dead, and what a role or a database has for settings does not bend the agent's questions. Nor is a server taken for
+//! what it is not: another instance's for this one, its own for an upstream.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
@@ -355,4 +356,19 @@ fn the_server_of_another_instance_is_not_believed() {
     let answer = node.call("monitor").parameter("pghost", other.sockets.to_str().unwrap()).run();
     assert_ne!(answer.code, 8, "{answer:#?}");
     assert_eq!(other.seen(), Seen::Primary);
+}
+
+/// With the address still on its node, an old primary that has become a standby would be fed by itself.
+#[test]
+fn a_standby_that_streams_from_itself_does_not_count_as_streaming() {
+    let cluster = Cluster::new();
+    let node = cluster.node("srv1");
+    cluster.move_address_to(&node);
+    node.run_as_standby();
+    let streaming = "select count(*) from pg_stat_wal_receiver where status = 'streaming'";
+    wait_until("it streams from itself", || node.sql(streaming) == "1");
+    for _ in 0..2 {
+        node.call("monitor").run().expect_code(0);
+    }
+    assert_eq!(cluster.attributes.state("srv1"), "streaming from itself");
 }

@@ -176,8 +176,9 @@ impl Agent {
                 return None;
             }
         };
-        let condition = condition_of(&following);
-        if following.streams {
+        let from_itself = following.streams && self.is_its_own_upstream(session, deadline);
+        let condition = if from_itself { Condition::own_upstream() } else { condition_of(&following) };
+        if following.streams && !from_itself {
             self.note_stream(true);
             return Some(condition);
         }
@@ -201,6 +202,12 @@ impl Agent {
             Some(why) => Condition::standby("not to be promoted", Some(why)),
             None => condition,
         }
+    }
+
+    /// Whether this standby streams from its own server, which it does when pg_hba.conf lets it and the address that it
+    /// follows is still here: it looks well fed and gets nothing.
+    fn is_its_own_upstream(&self, session: &Session, deadline: Deadline) -> bool {
+        self.own_name().is_ok_and(|own| session.streams(&own, deadline).is_ok_and(|streams| !streams))
     }
 
     /// Counts the monitors that found no stream.

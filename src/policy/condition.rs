@@ -6,6 +6,7 @@
 //! | standby, replay paused | `paused` | yes |
 //! | standby, needs WAL that the primary has no more | `catching up from its archive`, as long as that may bring it | yes |
 //! | standby, does not stream | `not streaming`, or what keeps it from following | yes |
+//! | standby, streams from its own server | `streaming from itself` | yes |
 //! | does not let the agent in | `refuses the agent` | yes |
 //! | is being rewound or cloned | `rewinding`, `cloning 35 %` | yes |
 //! | recovers and takes no connections yet, after that, after a crash or at a start | `recovering` | yes |
@@ -61,6 +62,14 @@ impl Condition {
     pub fn recovering(role: Role) -> Self {
         let reason = "it recovers and takes no connections yet; PostgreSQL's log says how far it is";
         Condition { role, words: "recovering".to_owned(), degraded: Some(reason.to_owned()) }
+    }
+
+    /// A standby whose upstream is its own server.
+    #[must_use]
+    pub fn own_upstream() -> Self {
+        let reason = "it streams from itself, so it gets nothing: the address in primary_conninfo is this node's; \
+             reject replication from 'samehost' in pg_hba.conf";
+        Self::standby("streaming from itself", Some(reason.to_owned()))
     }
 
     /// An instance that is alive and does not let the agent in.
