@@ -103,6 +103,17 @@ fn a_node_that_an_election_excluded_stands_again_at_its_next_monitor() {
     assert_eq!(about_scores.count(), 0, "the second monitor has nothing to do: {calls:?}");
 }
 
+/// Its vote is of an earlier election, in which nobody else was.
+#[test]
+fn a_candidate_that_the_notification_did_not_reach_is_held_to_the_votes_of_all() {
+    let Failover { best, behind, .. } = failover();
+    Promotion::new(&behind, &["srv3"]).announce(&[&behind]);
+    let again = Promotion::new(&behind, &["srv2", "srv3"]);
+    again.announce(&[&best]);
+    again.promote().expect_code(1).expect_reason("srv2");
+    assert_eq!(behind.seen(), Seen::Standby);
+}
+
 /// After a restart pg_last_wal_receive_lsn() is the start of the segment, on both nodes alike.
 #[test]
 fn the_better_node_wins_also_after_both_were_restarted_within_one_segment() {

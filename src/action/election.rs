@@ -17,7 +17,7 @@ use crate::instance::Session;
 use crate::instance::rejoin::Rejoining;
 use crate::ocf::Failure;
 use crate::policy::candidacy::Objection;
-use crate::policy::election::{Ballot, Reach, Verdict, Vote, binding, judge, missing_bytes};
+use crate::policy::election::{Ballot, Reach, Verdict, Vote, binding, electorate, judge, missing_bytes};
 use crate::policy::follow::FIRST_RELOADABLE_VERSION;
 use crate::policy::patience::{Noted, begin};
 use crate::policy::promote::stand_ins;
@@ -313,12 +313,13 @@ impl Agent {
         let mut lost: Vec<NodeName> = Vec::new();
         loop {
             let (papers, durable) = self.told_and_on_record()?;
-            let Some(Paper::Vote(among, _)) = paper_of(&own, &papers) else {
+            let Some(Paper::Vote(..)) = paper_of(&own, &papers) else {
                 let notify =
                     "set the meta attribute notify=true on the clone; if it is set, the next attempt will hold one";
                 return Err(Failure::generic(format!("no election was held before this promotion: {notify}")));
             };
-            let among: Vec<_> = among.iter().filter(|node| !lost.contains(node)).cloned().collect();
+            let mut among = electorate(papers.iter().filter_map(electors));
+            among.retain(|node| !lost.contains(node));
             let durable = durable?;
             let vote = self.in_line(self.await_own_position(session)?, &durable);
             let verdict = self.judge(&own, &vote, &among, (&papers, &durable), true)?;
@@ -401,6 +402,13 @@ fn paper_of<'a>(node: &NodeName, papers: &'a Papers) -> Option<&'a Paper> {
 fn others_among(candidate: &NodeName, among: &[NodeName], papers: &Papers) -> Vec<(NodeName, Vote)> {
     let others = among.iter().filter(|node| *node != candidate);
     others.map(|node| (node.clone(), vote_of(node, papers))).collect()
+}
+
+fn electors((node, paper): &(NodeName, Paper)) -> Option<(&NodeName, &[NodeName])> {
+    match paper {
+        Paper::Vote(among, _) => Some((node, among)),
+        Paper::Left(_) => None,
+    }
 }
 
 fn vote_of(node: &NodeName, papers: &Papers) -> Vote {

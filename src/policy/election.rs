@@ -28,6 +28,7 @@
 //! such a node takes no writes; what it alone received is lost to asynchronous replication.
 
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 
 use super::candidacy::{Objection, OnRecord, confirm};
 use crate::types::{Lsn, NodeName, Position};
@@ -299,6 +300,15 @@ pub fn binding(
     left.iter().filter(|(node, _)| node != candidate && !has_told(node)).cloned().collect()
 }
 
+/// Among whom a promotion is decided at its last moment, by whom each vote was given among: everybody who was to vote since
+/// the last promotion. The notification of the election that is being decided may not have reached the candidate, and the vote
+/// that it gave in an earlier one does not know of a node that has come since.
+#[must_use]
+pub fn electorate<'a>(votes: impl IntoIterator<Item = (&'a NodeName, &'a [NodeName])>) -> Vec<NodeName> {
+    let all = votes.into_iter().flat_map(|(voter, among)| among.iter().chain([voter]));
+    all.collect::<BTreeSet<_>>().into_iter().cloned().collect()
+}
+
 /// The bytes that separate the candidate from what a stopped node holds, the record at `theirs`
 /// counted as one byte: its length is not known.
 #[must_use]
@@ -369,6 +379,15 @@ mod tests {
     #[test]
     fn the_only_node_left_is_promoted() {
         assert_eq!(verdict(&at(1, 100), &[], &[], false), PROMOTE);
+    }
+
+    #[test]
+    fn everybody_who_was_to_vote_is_asked_for() {
+        let [a, b, c, d] = ["a", "b", "c", "d"].map(node);
+        let (before, now) = ([a.clone(), b.clone()], [a.clone(), b.clone(), c.clone(), d.clone()]);
+        // The candidate `a` was not reached by the second notification, nor was `d`.
+        assert_eq!(electorate([(&a, &before[..]), (&b, &before[..]), (&c, &now[..])]), now);
+        assert_eq!(electorate([(&a, &before[..]), (&c, &[][..])]), [a, b, c]);
     }
 
     #[test]
