@@ -190,14 +190,27 @@ fn a_standby_that_is_stopped_while_there_is_no_primary_leaves_its_position() {
     }
 }
 
+/// The primary has more, and may be lost next: then a standby that lacks what this one received waits for it.
 #[test]
-fn a_standby_of_a_primary_leaves_nothing() {
+fn a_standby_of_a_primary_leaves_its_position_for_as_long_as_its_node_is_there() {
     let cluster = Cluster::new();
-    cluster.attributes.set_members(&["srv1", "srv2"]);
-    let (primary, standbys) = cluster.replicating("srv1", &["srv2"]);
+    cluster.attributes.set_members(&["srv1", "srv2", "srv3"]);
+    let (primary, standbys) = cluster.replicating("srv1", &["srv2", "srv3"]);
+    let [best, behind] = &standbys[..] else { panic!("two standbys") };
     primary.call("monitor").run().expect_code(8);
-    standbys[0].call("stop").run().expect_code(0);
-    assert_eq!((cluster.attributes.paper("srv2"), cluster.attributes.permanent("srv2", "left")), Default::default());
+    behind.stop_fast();
+    primary.sql("create table late as select 1 as row");
+    primary.await_streaming("srv2");
+    best.call("stop").run().expect_code(0);
+    assert!(cluster.attributes.paper("srv2").starts_with("left 1 "), "{}", cluster.attributes.paper("srv2"));
+    assert_eq!(cluster.attributes.permanent("srv2", "left"), "");
+    primary.crash();
+    cluster.attributes.lose_all_of("srv1");
+    cluster.take_address_away();
+    behind.run_as_standby();
+    let promotion = Promotion::new(behind, &["srv3"]);
+    promotion.announce(&[behind]);
+    promotion.promote().expect_code(1).expect_reason("srv2 was stopped with WAL up to");
 }
 
 /// A change of the configuration would make Pacemaker plan anew, in the middle of a recovery.

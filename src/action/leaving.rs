@@ -6,7 +6,7 @@ use super::Agent;
 use crate::cluster::{Durable, Paper};
 use crate::instance::{ControlData, Ending};
 use crate::policy::election::Vote;
-use crate::policy::leaving::{Ended, Facts, Left, last_before, left};
+use crate::policy::leaving::{Ended, Facts, Left, is_permanent, last_before, left};
 use crate::sys::{Deadline, Notes, Running};
 use crate::types::{NodeName, Position, Role, Score};
 
@@ -37,14 +37,12 @@ impl Agent {
             return;
         }
         let Some(own) = self.own_name().map_err(|e| log::warn!("{e}; nothing is left on record")).ok() else { return };
-        let left = control.as_ref().and_then(|control| self.left_by(ended, control, &own));
-        if restarts {
-            let leaving = left.and_then(|at| self.begin_leaving(at));
-            return finish_leaving(leaving);
-        }
-        let excluding = self.begin_excluding_nobody(&own);
-        if let Some(at) = left {
-            self.leave_permanently(&own, at);
+        let left = control.as_ref().and_then(|control| self.left_by(ended, control, &own, restarts));
+        let excluding = if restarts { None } else { self.begin_excluding_nobody(&own) };
+        match left {
+            Some((at, true)) => self.leave_permanently(&own, at),
+            Some((at, false)) => finish_leaving(self.begin_leaving(at)),
+            None => {}
         }
         if let Some(Err(error)) = excluding.map(|running| running.finish(Deadline::after(STEP))) {
             log::warn!("this stopped node keeps its promotion score: {error}");
@@ -72,7 +70,8 @@ impl Agent {
         Some(control)
     }
 
-    fn left_by(&self, ended: Ended, control: &ControlData, own: &NodeName) -> Option<Position> {
+    /// What is left, and whether that is permanent.
+    fn left_by(&self, ended: Ended, control: &ControlData, own: &NodeName, restarts: bool) -> Option<(Position, bool)> {
         let (role, checkpoint) = (control.role(), control.left_by_primary());
         // What a person's own primary wrote binds nobody.
         if role == Role::Primary && self.was_promoted_by_hand() {
@@ -84,11 +83,13 @@ impl Agent {
         };
         let asks = role == Role::Standby && ended != Ended::Before;
         let primary_elsewhere = asks && self.is_primary_elsewhere(own);
-        match left(&Facts { ended, role, checkpoint, told, primary_elsewhere }) {
-            Left::Nothing => None,
-            Left::At(position) => Some(position),
-            Left::EndOfWal => Some(self.end_of_stopped(control)),
-        }
+        let facts = Facts { ended, role, checkpoint, told, primary_elsewhere };
+        let position = match left(&facts) {
+            Left::Nothing => return None,
+            Left::At(position) => position,
+            Left::EndOfWal => self.end_of_stopped(control),
+        };
+        Some((position, is_permanent(&facts, restarts)))
     }
 
     fn was_promoted_by_hand(&self) -> bool {
@@ -107,7 +108,7 @@ impl Agent {
         })
     }
 
-    /// Not knowing is as good as there being none: what is left then holds up nothing, since a primary has more.
+    /// Not knowing is as good as there being none: what is left for good then holds up nothing, since a primary has more.
     fn is_primary_elsewhere(&self, own: &NodeName) -> bool {
         let primaries = self.cluster.primaries(Deadline::after(STEP));
         primaries.is_ok_and(|primaries| primaries.iter().any(|record| record.primary != *own))

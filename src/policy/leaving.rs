@@ -5,11 +5,12 @@
 //! | primary, stopped cleanly | its shutdown checkpoint |
 //! | primary, stopped by force | the end of its WAL on disk |
 //! | standby, and no other node is a primary | what a demotion or its vote said, else the end of its WAL on disk |
-//! | standby of a primary | nothing: the primary has more |
+//! | standby of a primary | the end of its WAL on disk: the primary has more, and may be lost next |
 //! | was down before the stop | its shutdown checkpoint as a primary, and what a demotion or its vote said |
 //!
 //! Where it is left: when the same transition starts the instance again, with the attribute daemon, which starts no
-//! transition. When it does not, permanently, because the node may leave the cluster next.
+//! transition. When it does not, permanently, because the node may leave the cluster next. What a standby of a primary leaves is
+//! with the attribute daemon as well: it is overtaken in a moment, and when the node leaves, it is one that was lost.
 //!
 //! What is left is withdrawn by a `start` that has succeeded, and by nothing else that the agent does: an instance that
 //! cannot be started still has its data. It does not count against a node on a younger timeline, nor in an election in which its
@@ -62,10 +63,18 @@ pub fn left(facts: &Facts) -> Left {
         (Ended::Fast | Ended::Forced, _, Some(checkpoint)) => Left::At(checkpoint),
         // A demotion may have ended it, and been killed before it told.
         (Ended::Before, _, _) => facts.told.max(facts.checkpoint).map_or(Left::Nothing, Left::At),
-        (_, Role::Standby, _) if facts.primary_elsewhere => Left::Nothing,
+        // What it told before that primary was promoted may be less.
+        (_, Role::Standby, _) if facts.primary_elsewhere => Left::EndOfWal,
         (_, Role::Standby, _) => told.unwrap_or(Left::EndOfWal),
         (Ended::Fast | Ended::Forced, Role::Primary, _) => Left::EndOfWal,
     }
+}
+
+/// Whether it is left permanently, by whether the same transition starts the instance again.
+#[must_use]
+pub fn is_permanent(facts: &Facts, restarts: bool) -> bool {
+    let is_soon_overtaken = facts.role == Role::Standby && facts.primary_elsewhere;
+    !(restarts || is_soon_overtaken)
 }
 
 /// The last byte before an end of WAL. What is left is the position of something that the node has: whoever ends there, or
@@ -95,8 +104,8 @@ mod tests {
             (Forced, Primary, None, None, false, Left::EndOfWal),
             (Forced, Primary, None, None, true, Left::EndOfWal),
             (Fast, Primary, None, None, false, Left::EndOfWal),
-            (Fast, Standby, None, None, true, Left::Nothing),
-            (Forced, Standby, None, told, true, Left::Nothing),
+            (Fast, Standby, None, None, true, Left::EndOfWal),
+            (Forced, Standby, None, told, true, Left::EndOfWal),
             (Fast, Standby, None, None, false, Left::EndOfWal),
             (Forced, Standby, None, None, false, Left::EndOfWal),
             (Fast, Standby, None, told, false, Left::At(at(80))),
@@ -108,6 +117,22 @@ mod tests {
         ] {
             let facts = Facts { ended, role, checkpoint, told, primary_elsewhere };
             assert_eq!(left(&facts), expected, "{facts:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_primary_has_more_of_is_not_left_for_ever() {
+        use Role::{Primary, Standby};
+        for (role, primary_elsewhere, restarts, expected) in [
+            (Primary, false, false, true),
+            (Primary, true, false, true),
+            (Standby, false, false, true),
+            (Standby, true, false, false),
+            (Primary, false, true, false),
+            (Standby, false, true, false),
+        ] {
+            let facts = Facts { ended: Ended::Fast, role, checkpoint: None, told: None, primary_elsewhere };
+            assert_eq!(is_permanent(&facts, restarts), expected, "{facts:?}");
         }
     }
 
