@@ -21,7 +21,7 @@ use crate::{cgroup, image, paths, plan, run, switch};
 
 const SWITCH_LIMIT: Duration = Duration::from_secs(10);
 const ONLINE_LIMIT: Duration = Duration::from_secs(90);
-const EXAMPLE_LIMIT: Duration = Duration::from_secs(120);
+const EXAMPLE_LIMIT: Duration = Duration::from_secs(240);
 const REMOVE_LIMIT: Duration = Duration::from_secs(60);
 /// corosync's authkey may have up to 4096 bytes; this is what corosync-keygen makes.
 const AUTHKEY_BYTES: usize = 256;

@@ -9,7 +9,7 @@ use crate::plan::{Plan, VIP};
 use crate::profile::{Guard, Layout, MONITOR_ROLE, Role};
 use crate::{paths, run};
 
-const INITDB_LIMIT: Duration = Duration::from_secs(60);
+const INITDB_LIMIT: Duration = Duration::from_secs(120);
 const BASEBACKUP_LIMIT: Duration = Duration::from_secs(120);
 
 /// The same on all nodes; what differs per node is in the file that is included. Everything else is as `initdb` makes it, and
@@ -72,6 +72,7 @@ fn init(plan: &Plan, node: &str) -> Result<()> {
     let bindir = plan.bindir().display().to_string();
     let pgdata = plan.pgdata().display().to_string();
     let checksums = checksums_option(plan);
+    // No standby is there that the statements' commits could wait for (`synchronous_standby_names=`): since 15.13 a single-user server waits as well.
     let statements = first_statements(plan);
     let volume = plan.volume().display().to_string();
     // Both are made before the server runs for the first time.
@@ -87,7 +88,7 @@ fn init(plan: &Plan, node: &str) -> Result<()> {
             --encoding=UTF8 --locale=C.UTF-8 --no-sync >/dev/null
          cat >> {pgdata}/postgresql.conf <<'END'\n{SETTINGS}END
          {elsewhere}
-         {bindir}/postgres --single -D {pgdata} -c logging_collector=off postgres <<'END' >/dev/null\n{statements}END\n"
+         {bindir}/postgres --single -D {pgdata} -c logging_collector=off -c synchronous_standby_names= postgres <<'END' >/dev/null\n{statements}END\n"
     );
     let output = run_on(node, &["runuser", "-u", "postgres", "--", "bash", "-c", &script], INITDB_LIMIT)?;
     match output.code == 0 && !output.stderr.contains("ERROR") {

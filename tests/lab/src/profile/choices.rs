@@ -15,7 +15,6 @@ pub(crate) struct Profile {
     pub follow: Follow,
     pub commits: Commits,
     pub role: Role,
-    pub login: Login,
     pub layout: Layout,
     pub archive: Archive,
     pub delay: Delay,
@@ -101,16 +100,6 @@ pub(crate) enum Role {
     Monitor,
 }
 
-/// How the agent and the standbys prove who they are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum Login {
-    #[default]
-    Peer,
-    /// By a password, which the owner's passfile has.
-    Password,
-}
-
 /// Where the instance's files are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
@@ -186,7 +175,6 @@ impl Profile {
         let table = [
             (is_monitor && self.slots != Slots::Off, "slots need a superuser"),
             (is_monitor && self.follow == Follow::Promoted, "a change of primary_conninfo needs a superuser"),
-            (is_monitor && self.login == Login::Password, "the role of its own comes in by peer"),
             (is_small && is_cascaded, "a cascade needs three nodes"),
             (is_cascaded && self.follow == Follow::Promoted, "all follow the promoted node then, and nobody a standby"),
             (is_cascaded && self.commits != Commits::Alone, "a cascaded standby acknowledges no commit"),

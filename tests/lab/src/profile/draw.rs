@@ -2,7 +2,7 @@
 
 use clap::ValueEnum;
 
-use super::{Login, Profile};
+use super::Profile;
 use crate::campaign::dice::{Dice, Purpose};
 
 impl Profile {
@@ -28,8 +28,6 @@ fn drawn(dice: &mut Dice) -> Profile {
         follow: choice(dice),
         commits: choice(dice),
         role: choice(dice),
-        // Not before an agent can do it.
-        login: Login::Peer,
         layout: choice(dice),
         archive: choice(dice),
         delay: choice(dice),

@@ -16,4 +16,4 @@ mod text;
 pub(crate) use choices::{Cascade, Commits, Constraint, Guard, Layout, Nodes, Profile, Rejoin, Role};
 pub(crate) use settings::{ARCHIVE, MONITOR_ROLE};
 
-use choices::{Archive, Delay, Follow, Login, Slots, Wal};
+use choices::{Archive, Delay, Follow, Slots, Wal};

@@ -39,7 +39,7 @@ macro_rules! choices {
     };
 }
 
-choices!(nodes, wal, slots, guard, rejoin, follow, commits, role, login, layout, archive, delay, cascade, constraint);
+choices!(nodes, wal, slots, guard, rejoin, follow, commits, role, layout, archive, delay, cascade, constraint);
 
 fn word(value: impl ValueEnum) -> String {
     value.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
