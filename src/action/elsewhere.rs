@@ -41,7 +41,12 @@ impl Agent {
 /// The names are whatever the receivers chose; only a node with a promotion score counts in the end.
 pub(super) fn names_of_close(sending: &Sending) -> Vec<String> {
     let connected = sending.receivers.iter().filter_map(|receiver| {
-        Some(Connected { name: receiver.name.parse().ok()?, state: receiver.state.clone(), flushed: receiver.flushed })
+        Some(Connected {
+            name: receiver.name.parse().ok()?,
+            state: receiver.state.clone(),
+            flushed: receiver.flushed,
+            replayed: receiver.replayed,
+        })
     });
     let connected: Vec<_> = connected.collect();
     close(&connected, sending.end).iter().map(ToString::to_string).collect()

@@ -212,7 +212,12 @@ impl Agent {
         }
         let connected = |receiver: &Receiver| {
             let name = receiver.name.parse().ok().filter(|node| known.contains(node))?;
-            Some(Connected { name, state: receiver.state.clone(), flushed: receiver.flushed })
+            Some(Connected {
+                name,
+                state: receiver.state.clone(),
+                flushed: receiver.flushed,
+                replayed: receiver.replayed,
+            })
         };
         Ok(receivers.iter().filter_map(connected).collect())
     }

@@ -7,7 +7,7 @@ use crate::sys::Deadline;
 use crate::types::{Lsn, NodeName, Timeline};
 
 const QUERY: &str = "select pg_current_wal_flush_lsn(), application_name, state, flush_lsn, \
-     left(pg_walfile_name(pg_current_wal_insert_lsn()), 8), pid \
+     left(pg_walfile_name(pg_current_wal_insert_lsn()), 8), pid, replay_lsn \
      from (select 1) as one left join pg_stat_replication on true";
 
 /// What a primary tells of its WAL.
@@ -31,6 +31,8 @@ pub struct Receiver {
     pub state: String,
     /// `flush_lsn`.
     pub flushed: Option<Lsn>,
+    /// `replay_lsn`.
+    pub replayed: Option<Lsn>,
     /// The process id of the server process that sends to it; empty when it is not told.
     pub sender: String,
 }
@@ -92,7 +94,7 @@ impl Session {
 fn receiver(row: &Row) -> Option<Receiver> {
     let sender = row.get(5).cloned().flatten().unwrap_or_default();
     let state = row.get(2)?.clone().unwrap_or_default();
-    Some(Receiver { name: row.get(1)?.clone()?, state, flushed: lsn(row, 3), sender })
+    Some(Receiver { name: row.get(1)?.clone()?, state, flushed: lsn(row, 3), replayed: lsn(row, 6), sender })
 }
 
 fn timeline(row: &Row, column: usize) -> Option<Timeline> {

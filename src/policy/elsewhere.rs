@@ -44,7 +44,7 @@ mod tests {
             ("", Some(end), false),
         ] {
             let name: NodeName = "srv2".parse().unwrap();
-            let standby = Connected { name: name.clone(), state: state.to_owned(), flushed };
+            let standby = Connected { name: name.clone(), state: state.to_owned(), flushed, replayed: flushed };
             let expected = if counts { vec![name] } else { Vec::new() };
             assert_eq!(close(&[standby], end), expected, "{state} {flushed:?}");
         }

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | the primary itself | above all |
 //! | is struck off ([`super::strike`]) | minus infinity |
-//! | connected, position known, within `maxlag` | 1000, 990, 980 ... by position |
+//! | connected, position known, within `maxlag` | 1000, 990, 980 ... by position, less what it has yet to replay |
 //! | state `startup` or `backup`, position unknown, or beyond `maxlag` | minus infinity |
 //! | not connected for less than [`GRACE`] | kept, but ranked behind the connected ones |
 //! | not connected for longer | minus infinity |
@@ -31,6 +31,8 @@ pub struct Connected {
     pub state: String,
     /// What it has flushed to disk.
     pub flushed: Option<Lsn>,
+    /// What it has replayed.
+    pub replayed: Option<Lsn>,
 }
 
 /// What the primary knows when it judges its standbys.
@@ -64,6 +66,9 @@ pub struct Plan {
 /// Positions that differ by less do not change an existing order: one WAL segment of the usual size.
 const TOLERANCE: u64 = 16 * 1024 * 1024;
 
+/// Bytes to replay up to here do not count against a standby: some seconds of replay.
+const REPLAY_TOLERANCE: u64 = 128 * 1024 * 1024;
+
 /// How long a standby may be away and keep its score. A WAL receiver tries again every 5 seconds
 /// (`wal_retrieve_retry_interval`), and the address that it connects to moves with the primary.
 pub const GRACE: Duration = Duration::from_secs(20);
@@ -87,7 +92,7 @@ fn keep((node, score): (&NodeName, &Score)) -> (NodeName, Score) {
     (node.clone(), *score)
 }
 
-/// The standbys that may be promoted, with what they have.
+/// The standbys that may be promoted, with what they are worth.
 fn eligible(view: &View<'_>) -> BTreeMap<NodeName, Lsn> {
     let mut eligible = BTreeMap::new();
     for standby in view.connected.iter().filter(|s| s.name != *view.own) {
@@ -95,11 +100,19 @@ fn eligible(view: &View<'_>) -> BTreeMap<NodeName, Lsn> {
         let usable = !matches!(standby.state.as_str(), "startup" | "backup" | "stopping");
         let near = view.maxlag.is_none_or(|limit| view.end.bytes_beyond(flushed) <= limit);
         if usable && near && !view.barred.contains(&standby.name) {
-            let best = eligible.entry(standby.name.clone()).or_insert(flushed);
-            *best = (*best).max(flushed);
+            let worth = worth(flushed, standby.replayed);
+            let best = eligible.entry(standby.name.clone()).or_insert(worth);
+            *best = (*best).max(worth);
         }
     }
     eligible
+}
+
+/// What a standby has, less what it has yet to replay: one with hours of that would be promoted late. Half of it, because the
+/// election lets another one fetch and replay what is missing when that is sooner ([`super::election`]).
+fn worth(flushed: Lsn, replayed: Option<Lsn>) -> Lsn {
+    let to_replay = replayed.map_or(0, |replayed| flushed.bytes_beyond(replayed));
+    Lsn(flushed.0.saturating_sub(to_replay.saturating_sub(REPLAY_TOLERANCE) / 2))
 }
 
 /// Nodes that could be promoted by their score and have no connection at all. One that is connected
@@ -158,7 +171,7 @@ mod tests {
     }
 
     fn connected(name: &str, state: &str, flushed: Option<u64>) -> Connected {
-        Connected { name: node(name), state: state.to_owned(), flushed: flushed.map(Lsn) }
+        Connected { name: node(name), state: state.to_owned(), flushed: flushed.map(Lsn), replayed: flushed.map(Lsn) }
     }
 
     fn streaming(name: &str, flushed: u64) -> Connected {
@@ -222,6 +235,22 @@ mod tests {
         assert_eq!(small.changes(), [""; 0]);
         let large = Case::new(&[streaming("srv2", 999 * MB), streaming("srv3", 900 * MB)], &scores);
         assert_eq!(large.changes(), ["srv2=1000", "srv3=990"]);
+    }
+
+    #[test]
+    fn of_equals_the_one_with_much_less_to_replay_is_ranked_before() {
+        let has_replayed =
+            |name: &str, mb: u64| Connected { replayed: Some(Lsn(mb * MB)), ..streaming(name, 999 * MB) };
+        let scores = [("srv1", "1001"), ("srv2", "1000"), ("srv3", "990")];
+        let hours = Case::new(&[has_replayed("srv2", 100), has_replayed("srv3", 999)], &scores);
+        assert_eq!(hours.changes(), ["srv2=990", "srv3=1000"]);
+        let seconds = Case::new(&[has_replayed("srv2", 860), has_replayed("srv3", 999)], &scores);
+        assert_eq!(seconds.changes(), [""; 0]);
+        // Far more WAL than the other is worth more than its replay costs.
+        let near = Case::new(&[has_replayed("srv2", 700), streaming("srv3", 600 * MB)], &scores);
+        assert_eq!(near.changes(), [""; 0]);
+        let unknown = Connected { replayed: None, ..streaming("srv2", 999 * MB) };
+        assert_eq!(Case::new(&[unknown, streaming("srv3", 999 * MB)], &scores).changes(), [""; 0]);
     }
 
     #[test]
@@ -295,12 +324,15 @@ mod tests {
         /// What was planned, once written, is in order: the next monitor writes nothing.
         #[test]
         fn a_plan_is_stable(
-            flushed in proptest::collection::vec(proptest::option::of(0_u64..1000), 0..5),
+            flushed in proptest::collection::vec(proptest::option::of((0_u64..1000, 0_u64..1000)), 0..5),
             old in proptest::collection::vec(-2_i32..1010, 0..5),
         ) {
             let name = |i: usize| format!("srv{}", i + 2);
             let receivers: Vec<_> = flushed.iter().enumerate()
-                .map(|(i, at)| connected(&name(i), "streaming", at.map(|mb| mb * MB))).collect();
+                .map(|(i, at)| Connected {
+                    replayed: at.map(|(_, replayed)| Lsn(replayed * MB)),
+                    ..connected(&name(i), "streaming", at.map(|(mb, _)| mb * MB))
+                }).collect();
             let mut case = Case::new(&receivers, &[]);
             case.scores = old.iter().enumerate().map(|(i, s)| (node(&name(i)), s.to_string().parse().unwrap())).collect();
             let first = case.plan();

@@ -111,7 +111,8 @@ mod tests {
     /// What becomes of srv2: `+` taken back, `-` struck off, `~` noted as away.
     fn what(state: &str, flushed: Option<u64>, struck: bool, away_s: Option<u64>) -> String {
         let own = node("srv1");
-        let connected = Connected { name: node("srv2"), state: state.to_owned(), flushed: flushed.map(Lsn) };
+        let connected =
+            Connected { name: node("srv2"), state: state.to_owned(), flushed: flushed.map(Lsn), replayed: None };
         let connected: Vec<_> = (!state.is_empty()).then_some(connected).into_iter().collect();
         let plan = plan(&View {
             own: &own,
@@ -155,7 +156,12 @@ mod tests {
         let plan = plan(&View {
             own: &own,
             end: Lsn(1000),
-            connected: &[Connected { name: node("srv9"), state: "streaming".to_owned(), flushed: Some(Lsn(1000)) }],
+            connected: &[Connected {
+                name: node("srv9"),
+                state: "streaming".to_owned(),
+                flushed: Some(Lsn(1000)),
+                replayed: None,
+            }],
             maxlag: None,
             nodes: &[node("srv1")].into(),
             struck: &[node("srv1"), node("srv9")].into(),
