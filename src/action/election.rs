@@ -17,7 +17,7 @@ use crate::instance::Session;
 use crate::instance::rejoin::Rejoining;
 use crate::ocf::Failure;
 use crate::policy::candidacy::Objection;
-use crate::policy::election::{Ballot, Reach, Verdict, Vote, binding, electorate, judge, missing_bytes};
+use crate::policy::election::{Ballot, Reach, Verdict, Vote, binding, electorate, insists, judge, missing_bytes};
 use crate::policy::follow::FIRST_RELOADABLE_VERSION;
 use crate::policy::patience::{Noted, begin};
 use crate::policy::promote::stand_ins;
@@ -63,7 +63,7 @@ impl Agent {
         if !among.contains(&own) {
             return Ok(());
         }
-        let picked_again = self.note_election(candidate, own == *candidate);
+        let picked = self.note_election(candidate, own == *candidate);
         let (vote, durable) = std::thread::scope(|scope| {
             let durable = scope.spawn(|| self.cluster.durable(self.deadline));
             (self.await_own_vote(), durable.join())
@@ -80,30 +80,33 @@ impl Agent {
         let own_vote = vote_of(candidate, &papers);
         let judge = |insists| self.judge(candidate, &own_vote, &among, (&papers, &durable), insists);
         let mut verdict = judge(false)?;
-        if let Verdict::Yield { to, .. } = &verdict {
-            if picked_again && self.are_corrected(candidate, to)? {
+        if let Verdict::Yield { to, theirs, ours } = &verdict {
+            if insists(picked, *theirs, ours) && self.are_corrected(candidate, to)? {
                 verdict = judge(true)?;
             }
         }
         log::info!("election of {candidate}: {}", self.in_words(&verdict, candidate, &durable));
-        self.correct_scores(candidate, picked_again, &verdict)
+        self.correct_scores(candidate, picked > 1, &verdict)
     }
 
     /// Notes when an election began that is not decided yet, who is to be promoted, and whether it is this
-    /// node. Returns whether the same node was picked the last time, and not promoted.
-    fn note_election(&self, candidate: &NodeName, is_own: bool) -> bool {
+    /// node. Returns how often in a row the same node was picked, this time included, and not promoted.
+    fn note_election(&self, candidate: &NodeName, is_own: bool) -> u32 {
         let path = self.notes_path();
         let before = Notes::load(&path);
         let (since, seen, now) = (before.undecided_since_ms, before.undecided_seen_ms, ms_since_boot());
+        let again = before.picked.as_deref() == Some(candidate.as_str());
+        let times = if again { before.picked_times.saturating_add(1).max(2) } else { 1 };
         let notes = Notes {
             undecided_since_ms: Some(begin(Noted { since, seen }, now)),
             undecided_seen_ms: Some(now),
             candidate: before.candidate || is_own,
             picked: Some(candidate.to_string()),
+            picked_times: times,
             ..before.clone()
         };
         notes.save(&path, &before);
-        before.picked.as_deref() == Some(candidate.as_str())
+        times
     }
 
     /// What the nodes have told, and what is on record, asked at the same time.

@@ -38,6 +38,18 @@ pub use crate::types::{Reach, Vote};
 /// costs as well.
 const REPLAY_TOLERANCE: u64 = 128 << 20;
 
+/// So much is fetched in a moment.
+const LITTLE: u64 = 64 << 20;
+
+/// Whether a candidate that Pacemaker picks again, for the so many-th time, fetches what another node has more. Much is
+/// fetched only when the candidate was excluded first and nobody else was promoted: a wish for it is not worth a long outage, and where
+/// the other node may be promoted that is quicker.
+#[must_use]
+pub fn insists(picked: u32, theirs: Position, ours: &Vote) -> bool {
+    let is_little = ours.reach().is_some_and(|ours| theirs.end.bytes_beyond(ours.end()) <= LITTLE);
+    picked >= if is_little { 2 } else { 3 }
+}
+
 /// Everything that the candidate knows.
 #[derive(Clone, Debug)]
 pub struct Ballot<'a> {
@@ -516,6 +528,15 @@ mod tests {
         let votes: Vec<_> = votes.iter().map(|(name, vote)| (node(name), vote.clone())).collect();
         let old = Ballot { own: &own, votes: &votes, left: &[], timed_out: true, insists: true, can_fetch: false };
         assert_eq!(yielded_to(&decide(&old)), "b");
+    }
+
+    #[test]
+    fn much_is_fetched_only_for_a_candidate_that_was_excluded_in_vain() {
+        let near = (at(1, 36 * MB), position(1, 100 * MB));
+        let far = (at(1, 35 * MB), position(1, 100 * MB));
+        for (picked, little, much) in [(1, false, false), (2, true, false), (3, true, true)] {
+            assert_eq!((insists(picked, near.1, &near.0), insists(picked, far.1, &far.0)), (little, much), "{picked}");
+        }
     }
 
     #[test]

@@ -39,6 +39,8 @@ pub struct Notes {
     pub undecided_seen_ms: Option<u64>,
     /// Who was to be promoted the last time, if nothing was promoted since.
     pub picked: Option<String>,
+    /// How often in a row.
+    pub picked_times: u32,
     /// This node was to be promoted, and nothing was promoted since.
     pub candidate: bool,
     /// Whether the transition in which this instance is demoted stops it, too, as the notification before the demotion told.
