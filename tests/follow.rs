@@ -7,6 +7,7 @@ mod support;
 
 use std::fs;
 use std::sync::Arc;
+use std::time::Instant;
 
 use support::agent::Call;
 use support::cluster::Cluster;
@@ -151,12 +152,15 @@ fn while_nobody_is_promoted_the_cluster_is_not_asked_at_every_monitor() {
     old.crash();
     wait_until("the receiver's end", || standby.sql("select count(*) from pg_stat_wal_receiver") == "0");
     cluster.attributes.take_calls();
-    for expected in [1, 0, 0] {
+    let begin = Instant::now();
+    for _ in 0..4 {
         call(&standby, "monitor").run().expect_code(0);
-        let mut calls = cluster.attributes.take_calls();
-        calls.retain(|call| call.contains("crm_mon"));
-        assert_eq!(calls.len(), expected, "{calls:?}");
     }
+    let mut calls = cluster.attributes.take_calls();
+    calls.retain(|call| call.contains("crm_mon"));
+    // It asks again after 10 s, which monitors may take on a busy machine.
+    let due = 1 + begin.elapsed().as_secs() / 10;
+    assert!((1..=due).contains(&(calls.len() as u64)), "{due}: {calls:?}");
     assert_eq!(setting(&standby), conninfo("srv3", host(&old)));
 }
 
