@@ -96,7 +96,9 @@ impl Agent {
             }
             if found.state == State::Starting {
                 let (since, watch) = recovery.get_or_insert_with(|| (Instant::now(), self.instance.watch_recovery()));
-                if watch.has_worked() && goes_on_by_itself(since.elapsed(), time, watch.idle_for()) {
+                // Other processes work beside a startup process that is suspended.
+                let works = watch.has_worked() && !self.instance.recovery_is_suspended();
+                if works && goes_on_by_itself(since.elapsed(), time, watch.idle_for()) {
                     self.note_recovery();
                     log::info!(
                         "the recovery goes on in the background, monitor tells; the instance joins when it is done"
