@@ -34,8 +34,6 @@ const RECOVER: &str = "! pgrep -u postgres -x postgres >/dev/null &&
     runuser -u postgres -- \"$1/pg_ctl\" -D \"$2\" -w start </dev/null >/dev/null 2>&1 &&
     runuser -u postgres -- \"$1/pg_ctl\" -D \"$2\" -w -m fast stop";
 
-/// How the agent says that a standby has lost its connection to the primary's WAL.
-const TOO_FAR_BEHIND: &str = "too far behind";
 const CLEANUP: &str = "resource cleaned up";
 
 /// Somebody who waits, and helps when nothing moves.
@@ -73,8 +71,7 @@ impl<'a> Hand<'a> {
     /// The node that waits for a person's decision, by what the agent says of it and the README.
     fn awaited(&self, state: &State) -> Option<String> {
         let is_left = self.lab.plan.profile.rejoin == Rejoin::Rewind;
-        let mut behind = state.words.iter().filter(|(_, words)| words.starts_with(TOO_FAR_BEHIND));
-        behind.next().filter(|_| is_left).map(|(node, _)| node.clone())
+        full_strength::too_far_behind(state).filter(|_| is_left)
     }
 
     /// Makes one step if the time has come and there is one to be made.

@@ -27,6 +27,12 @@ impl Lab {
         self.wait_for_full_strength_within(FULL_STRENGTH_LIMIT)
     }
 
+    /// [`Self::wait_for_full_strength`] where a standby may have been away from more WAL than is kept by default: that one is
+    /// made anew, as a person would.
+    pub(crate) fn wait_for_full_strength_with_a_hand(&self) -> Result<()> {
+        full_strength::wait_with_a_hand(self, FULL_STRENGTH_LIMIT)
+    }
+
     /// [`Self::wait_for_full_strength`] where a node has much to fetch.
     pub(crate) fn wait_for_full_strength_within(&self, limit: Duration) -> Result<()> {
         full_strength::wait_for(self, limit)

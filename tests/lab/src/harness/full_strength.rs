@@ -153,7 +153,7 @@ fn mend(lab: &Lab) -> Result<()> {
 }
 
 /// A standby that does not follow by itself is rebuilt for an agent that leaves this to a person. For one that does it, a
-/// standby that does not follow is a fault, and the lab is built anew.
+/// standby that does not follow is a fault, and the lab is built anew, unless it says that the WAL it needs is gone.
 fn wait_or_rebuild(lab: &Lab) -> Result<()> {
     let start = Instant::now();
     let mut rebuilt = Vec::new();
@@ -161,8 +161,11 @@ fn wait_or_rebuild(lab: &Lab) -> Result<()> {
         let Some(missing) = shortfall(lab)? else {
             return Ok(Seen::Yes(()));
         };
-        let is_due = !lab.plan.agent_makes_standbys_anew() && start.elapsed() > PATIENCE;
-        let stray = if is_due { stray_standby(lab)? } else { None };
+        let stray = match lab.plan.agent_makes_standbys_anew() {
+            true => too_far_behind(&lab.state()?),
+            false if start.elapsed() > PATIENCE => stray_standby(lab)?,
+            false => None,
+        };
         if let Some(node) = stray.filter(|node| !rebuilt.contains(node)) {
             println!("    {node} is rebuilt: it does not follow by itself ({missing})");
             rebuilt.push(node.clone());
@@ -170,6 +173,22 @@ fn wait_or_rebuild(lab: &Lab) -> Result<()> {
         }
         Ok(Seen::NotYet(missing))
     })
+}
+
+/// A standby whose agent says that the primary no longer has the WAL that it needs, which `rejoin=rewind` leaves to a person.
+pub(crate) fn too_far_behind(state: &State) -> Option<String> {
+    let mut behind = state.words.iter().filter(|(_, words)| words.starts_with("too far behind"));
+    behind.next().map(|(node, _)| node.clone())
+}
+
+/// Waits until all is well, with that one step by hand where it is asked for.
+pub(crate) fn wait_with_a_hand(lab: &Lab, limit: Duration) -> Result<()> {
+    let behind = wait::until("full strength, or a standby that is too far behind", limit, || {
+        let Some(missing) = shortfall(lab)? else { return Ok(Seen::Yes(None)) };
+        Ok(too_far_behind(&lab.state()?).map_or(Seen::NotYet(missing), |node| Seen::Yes(Some(node))))
+    })?;
+    behind.map_or(Ok(()), |node| rebuild(lab, &node))?;
+    wait_for(lab, limit)
 }
 
 fn undo_what_scenarios_do(lab: &Lab) -> Result<()> {

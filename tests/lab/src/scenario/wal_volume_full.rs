@@ -62,7 +62,7 @@ fn fill_until_panic(lab: &Lab, node: &str) -> Verdict {
 }
 
 fn recover(lab: &Lab, client: Client) -> Verdict {
-    lab.wait_for_full_strength()?;
+    lab.wait_for_full_strength_with_a_hand()?;
     client.wait_for_rows(50)?;
     client.stop()?.assert_nothing_lost()?;
     lab.wait_until_failures_expire()
