@@ -13,6 +13,7 @@ use support::agent::Answer;
 use support::cluster::Cluster;
 use support::node::Node;
 use support::trace::executed_by;
+use support::transition::Promotion;
 use support::volume::SmallVolume;
 use support::wait_until;
 
@@ -286,7 +287,9 @@ fn a_new_primary_has_the_slots_of_all_others() {
     write_segments(&primary, 3);
     primary.await_streaming("srv2");
     primary.crash();
-    standbys[0].sql("select pg_promote()");
+    let promotion = Promotion::new(&standbys[0], &["srv2", "srv3"]);
+    promotion.announce(&[&standbys[0], &standbys[1]]);
+    promotion.promote().expect_code(0);
     standbys[0].cluster.move_address_to(&standbys[0]);
     wait_until("srv3 uses its slot", || standbys[0].sql(ACTIVE) == "pgbaton_srv3");
     monitor(&standbys[0], "yes");
