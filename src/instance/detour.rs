@@ -6,7 +6,7 @@
 //! as the owner, because the agent's role may not be a superuser, to a temporary name, and renamed, as `ALTER SYSTEM` does it.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -15,8 +15,7 @@ use nix::libc;
 use serde::{Deserialize, Serialize};
 
 use super::as_owner::AsOwnerError;
-use super::files::read_up_to;
-use super::rejoin::{beside, sync_parent};
+use super::files::{beside, read_up_to, replace, sync_parent, write_temporary};
 use super::{Instance, Session, SqlError};
 use crate::policy::conninfo::Conninfo;
 use crate::policy::detour::{added, lines, without};
@@ -167,11 +166,8 @@ fn begin(data: &Path, lines: &str) -> io::Result<Option<Flock<File>>> {
         return Ok(None);
     }
     let text = added(&settings, lines);
-    let _ = fs::remove_file(&temporary);
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
     let marker = Marker { version: VERSION, before: settings.clone(), text: text.clone() };
-    file.write_all(&serde_json::to_vec_pretty(&marker)?)?;
-    file.sync_all()?;
+    let file = write_temporary(&temporary, 0o600, &serde_json::to_vec_pretty(&marker)?)?;
     // Before it has its name, so that nobody finds it unlocked.
     let Ok(lock) = Flock::lock(file, FlockArg::LockExclusiveNonblock) else { return Ok(None) };
     fs::rename(&temporary, &path)?;
@@ -221,14 +217,9 @@ fn read_settings(data: &Path) -> io::Result<String> {
 }
 
 fn write_settings(data: &Path, text: &str) -> io::Result<()> {
-    let (path, temporary) = (settings_path(data), data.join("postgresql.auto.conf.catchup"));
+    let path = settings_path(data);
     let mode = fs::symlink_metadata(&path).map_or(0o600, |found| found.mode() & 0o777);
-    let _ = fs::remove_file(&temporary);
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&temporary, &path)?;
-    sync_parent(&path)
+    replace(&path, &beside(&path, ".catchup"), mode, text.as_bytes())
 }
 
 #[cfg(test)]

@@ -4,14 +4,12 @@
 //! Should all of them lose their power before that, this file tells the timeline from one that a person made. It lies beside
 //! the data directory: `<data directory>.timeline`, with the text `1 <timeline>`, in which 1 is the version of the text.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::Instance;
 use super::as_owner::AsOwnerError;
-use super::files::read_small;
+use super::files::{beside, read_small, replace};
 use crate::sys::Deadline;
 use crate::types::Timeline;
 
@@ -19,7 +17,7 @@ impl Instance {
     /// What the file says. One that is not there, or not understood, says nothing.
     #[must_use]
     pub fn promised_timeline(&self) -> Option<Timeline> {
-        parse(&read_small(&self.promise_path("")).ok()?)
+        parse(&read_small(&promise_path(self.data_directory())).ok()?)
     }
 
     /// Writes the file, durably and never half.
@@ -27,25 +25,17 @@ impl Instance {
     /// # Errors
     /// When the owner may not write beside the data directory.
     pub fn promise_timeline(&self, timeline: Timeline, deadline: Deadline) -> Result<(), AsOwnerError> {
-        let (path, temporary) = (self.promise_path(""), self.promise_path(".new"));
-        self.as_owner(move || write(&path, &temporary, timeline), deadline)
-    }
-
-    fn promise_path(&self, suffix: &str) -> PathBuf {
-        let mut name = self.data_directory().file_name().unwrap_or_default().to_owned();
-        name.push(".timeline");
-        name.push(suffix);
-        self.data_directory().with_file_name(name)
+        let data = self.data_directory().to_owned();
+        self.as_owner(move || write(&data, timeline), deadline)
     }
 }
 
-fn write(path: &Path, temporary: &Path, timeline: Timeline) -> io::Result<()> {
-    let _ = fs::remove_file(temporary);
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(temporary)?;
-    file.write_all(format!("1 {timeline}\n").as_bytes())?;
-    file.sync_all()?;
-    fs::rename(temporary, path)?;
-    fs::File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all()
+fn promise_path(data: &Path) -> PathBuf {
+    beside(data, ".timeline")
+}
+
+fn write(data: &Path, timeline: Timeline) -> io::Result<()> {
+    replace(&promise_path(data), &beside(data, ".timeline.new"), 0o600, format!("1 {timeline}\n").as_bytes())
 }
 
 /// A later version may put more behind what is there.
@@ -58,14 +48,16 @@ fn parse(text: &str) -> Option<Timeline> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     #[test]
     fn a_promise_is_read_as_it_was_written() {
         let directory = tempfile::tempdir().unwrap();
+        let data = directory.path().join("main");
         let (path, temporary) = (directory.path().join("main.timeline"), directory.path().join("main.timeline.new"));
         fs::write(&temporary, "1 7").unwrap();
         for timeline in [2, 12] {
-            write(&path, &temporary, Timeline(timeline)).unwrap();
+            write(&data, Timeline(timeline)).unwrap();
             assert_eq!(parse(&fs::read_to_string(&path).unwrap()), Some(Timeline(timeline)));
         }
         assert!(!temporary.exists());

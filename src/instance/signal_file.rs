@@ -4,7 +4,7 @@
 //! `standby.signal`: its presence is what makes a starting server a standby. `postmaster.pid`: left over
 //! from a crash, it keeps the server from starting when its process id now belongs to somebody else.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use nix::libc;
 
 use super::Instance;
 use super::as_owner::AsOwnerError;
-use super::files::read_small;
+use super::files::{read_small, sync_directory};
 use crate::sys::{Deadline, IdentityError};
 
 /// What makes an archive recovery of the next start.
@@ -123,7 +123,7 @@ pub(super) fn make_standby(directory: &Path) -> io::Result<()> {
     match fs::remove_file(directory.join(RECOVERY_SIGNAL)) {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
         Err(_) => Ok(()),
-        Ok(()) => File::open(directory)?.sync_all(),
+        Ok(()) => sync_directory(directory),
     }
 }
 
@@ -142,7 +142,7 @@ fn create(directory: &Path) -> io::Result<()> {
         }
         Err(error) => return Err(error),
     }
-    File::open(directory)?.sync_all()
+    sync_directory(directory)
 }
 
 #[cfg(test)]

@@ -3,13 +3,14 @@
 //! A directory without `PG_VERSION` is no data directory, for PostgreSQL and for the agent. So that file gets another name
 //! before the marker of a directory that is half rewound or half cloned gets one.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
 use super::lock::take_lock;
-use super::marker::{Marker, Phase, beside, marker_path, sync_parent};
+use super::marker::{Marker, Phase, marker_path};
 use super::{Instance, Task};
+use crate::instance::files::{beside, sync_directory, sync_parent};
 use crate::ocf::Failure;
 use crate::sys::Deadline;
 
@@ -72,7 +73,7 @@ fn disable(data: &Path) -> io::Result<()> {
     match fs::rename(data.join(VERSION), data.join(ABANDONED)) {
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
         Err(_) => {}
-        Ok(()) => File::open(data)?.sync_all()?,
+        Ok(()) => sync_directory(data)?,
     }
     let path = marker_path(data);
     fs::rename(&path, beside(data, ".rejoin.abandoned"))?;

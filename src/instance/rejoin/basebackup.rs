@@ -6,7 +6,6 @@
 
 use std::fs;
 use std::io::{self, BufRead, BufReader};
-use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -14,12 +13,12 @@ use std::time::Duration;
 use nix::unistd::{AccessFlags, access};
 
 use super::keep_aside::{self, own_files_in, remove_oldest};
-use super::marker::{beside, sync_parent};
 use super::nursery::{self, Nursery};
 use super::outside::{self, Move, Outside, resolve};
 use super::own_files;
 use super::source::Source;
 use super::{Marker, Phase};
+use crate::instance::files::sync_directory;
 use crate::instance::{Instance, signal_file};
 use crate::policy::conninfo::Conninfo;
 use crate::policy::placing::{NewSite, Next, refusal_of_new};
@@ -129,7 +128,7 @@ impl Clone<'_> {
         lead_to_places(marker, &copy).map_err(|e| format!("cannot make a link of the copy: {e}"))?;
         self.restore_configuration(marker, &copy)?;
         signal_file::make_standby(&copy).map_err(|e| format!("cannot create standby.signal: {e}"))?;
-        own_files::sync(&copy).map_err(|e| format!("cannot bring {} to disk: {e}", copy.display()))?;
+        sync_directory(&copy).map_err(|e| format!("cannot bring {} to disk: {e}", copy.display()))?;
         marker.whole = true;
         write(marker, data)
     }
@@ -277,15 +276,7 @@ fn forget_unused(marker: &mut Marker, nursery: &Nursery, copy: &Path) {
 
 /// The links of the copy lead to where everything will be.
 fn lead_to_places(marker: &Marker, copy: &Path) -> io::Result<()> {
-    for Outside { link, place } in &marker.outside.0 {
-        let path = copy.join(link);
-        let temporary = beside(&copy.join(path.file_name().unwrap_or_default()), ".pgbaton-new");
-        let _ = fs::remove_file(&temporary);
-        symlink(place, &temporary)?;
-        fs::rename(&temporary, &path)?;
-        sync_parent(&path)?;
-    }
-    Ok(())
+    marker.outside.0.iter().try_for_each(|Outside { link, place }| outside::lead(copy, link, place))
 }
 
 /// The copy of everything outside of the data directory is made at its place.

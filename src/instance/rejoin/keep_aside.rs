@@ -12,9 +12,9 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::statvfs::statvfs;
 
-use super::marker::{beside, sync_parent};
 use super::outside::{moved_with, resolve};
 use super::own_files::{self, copy_durably};
+use crate::instance::files::{beside, sync_directory, sync_parent};
 use crate::sys::utc_now;
 use crate::types::{Lsn, Timeline};
 
@@ -101,9 +101,9 @@ pub(super) fn restore_wal(kept: &Path, data: &Path) -> io::Result<()> {
     for entry in fs::read_dir(kept.join("pg_wal"))?.flatten() {
         copy_durably(&entry.path(), &data.join("pg_wal").join(entry.file_name()))?;
     }
-    own_files::sync(&data.join("pg_wal"))?;
+    sync_directory(&data.join("pg_wal"))?;
     copy_durably(&kept.join("pg_control"), &data.join("global/pg_control"))?;
-    own_files::sync(&data.join("global"))
+    sync_directory(&data.join("global"))
 }
 
 /// Writes the text that makes the directory one of the agent's, with a number that is higher than those before: a clock

@@ -13,7 +13,7 @@ use std::time::Duration;
 use nix::fcntl::{FcntlArg, FdFlag, Flock, FlockArg, fcntl};
 use nix::libc;
 
-use super::marker::beside;
+use crate::instance::files::beside;
 use crate::sys::{Deadline, Pace};
 
 fn lock_path(data: &Path) -> PathBuf {

@@ -4,15 +4,15 @@
 //! not. As long as it is there, the directory is not started: an interrupted rewind leaves files that look
 //! like an instance and are none.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::outside::Places;
 use crate::instance::files::read_up_to;
+use crate::instance::files::{beside, replace, sync_parent};
 use crate::types::{History, Lsn};
 
 /// The version that is written. An agent that reads a later one does not know what it means.
@@ -127,13 +127,6 @@ pub(crate) fn marker_path(data: &Path) -> PathBuf {
     beside(data, ".rejoin")
 }
 
-/// A path beside the data directory, with its name and a suffix.
-pub(crate) fn beside(data: &Path, suffix: &str) -> PathBuf {
-    let mut name = data.file_name().unwrap_or_default().to_owned();
-    name.push(suffix);
-    data.with_file_name(name)
-}
-
 impl Marker {
     /// Reads the marker of a data directory. One that is damaged is an error: the directory must not be
     /// started.
@@ -188,13 +181,8 @@ impl Marker {
 
     /// Writes the marker, durably and never half.
     pub(crate) fn write(&self, data: &Path) -> io::Result<()> {
-        let (path, temporary) = (marker_path(data), beside(data, ".rejoin.new"));
-        let _ = fs::remove_file(&temporary);
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
-        file.write_all(&serde_json::to_vec_pretty(&Marker { version: VERSION, ..self.clone() })?)?;
-        file.sync_all()?;
-        fs::rename(&temporary, &path)?;
-        sync_parent(&path)
+        let text = serde_json::to_vec_pretty(&Marker { version: VERSION, ..self.clone() })?;
+        replace(&marker_path(data), &beside(data, ".rejoin.new"), 0o600, &text)
     }
 
     /// Removes the marker: what it stood for is done.
@@ -205,11 +193,6 @@ impl Marker {
             _ => sync_parent(&path),
         }
     }
-}
-
-/// Makes the entries of the directory that holds `path` durable.
-pub(crate) fn sync_parent(path: &Path) -> io::Result<()> {
-    File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all()
 }
 
 #[cfg(test)]

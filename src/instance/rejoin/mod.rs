@@ -27,7 +27,6 @@ use nix::sys::signal::Signal;
 
 pub use abandon::was_abandoned;
 pub use marker::{Marker, Phase, Task};
-pub(super) use marker::{beside, sync_parent};
 pub use worker::work;
 
 use super::as_owner::AsOwnerError;

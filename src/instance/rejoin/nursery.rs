@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 
 use super::outside::is_mount_point;
-use super::own_files::sync;
+use crate::instance::files::sync_directory;
 use crate::policy::placing::{self, Next, Place};
 
 const PREFIX: &str = ".pgbaton-copy-";
@@ -87,16 +87,16 @@ impl Nursery {
             fs::remove_dir_all(place.join(name))?;
         }
         DirBuilder::new().mode(0o700).create(self.of(place))?;
-        sync(place)
+        sync_directory(place)
     }
 
     /// Moves up what is in the copy of one place, and removes the empty directory.
     pub(super) fn move_up(&self, place: &Path) -> Result<(), String> {
         let failed = |e: io::Error| format!("cannot move the copy up to {}: {e}", place.display());
         while self.move_one_up(place).map_err(failed)? {}
-        sync(place).map_err(failed)?;
+        sync_directory(place).map_err(failed)?;
         fs::remove_dir(self.of(place)).map_err(failed)?;
-        sync(place).map_err(failed)
+        sync_directory(place).map_err(failed)
     }
 
     /// False when nothing is left to be moved.

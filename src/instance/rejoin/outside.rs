@@ -11,8 +11,8 @@ use nix::unistd::{AccessFlags, access};
 use serde::{Deserialize, Serialize};
 
 use super::keep_aside::{LIST, write_list};
-use super::marker::{beside, sync_parent};
 use super::nursery;
+use crate::instance::files::{beside, sync_parent};
 use crate::policy::aside::{self, Back, Old, Site, Step, next, next_back, refusal};
 
 /// A directory outside of the data directory.
@@ -241,16 +241,10 @@ impl Move<'_> {
         sync_parent(to)
     }
 
-    /// A link is made beside its name and renamed, so that it leads to one place or to the other.
     fn link(&self, at: usize, forth: bool) -> io::Result<()> {
         let outside = &self.outside[at];
         let aside = self.aside(outside).ok_or(io::ErrorKind::InvalidInput)?;
-        let link = self.holder().join(&outside.link);
-        let temporary = beside(&self.holder().join(link.file_name().unwrap_or_default()), ".pgbaton-new");
-        let _ = fs::remove_file(&temporary);
-        symlink(if forth { &aside } else { &outside.place }, &temporary)?;
-        fs::rename(&temporary, &link)?;
-        sync_parent(&link)
+        lead(self.holder(), &outside.link, if forth { &aside } else { &outside.place })
     }
 
     fn rename_data(&self) -> io::Result<()> {
@@ -262,6 +256,17 @@ impl Move<'_> {
         }
         sync_parent(self.data)
     }
+}
+
+/// Has a link of the directory lead somewhere else. It is made at the top and renamed, so that it leads to one place or to the
+/// other.
+pub(super) fn lead(directory: &Path, link: &Path, to: &Path) -> io::Result<()> {
+    let link = directory.join(link);
+    let temporary = beside(&directory.join(link.file_name().unwrap_or_default()), ".pgbaton-new");
+    let _ = fs::remove_file(&temporary);
+    symlink(to, &temporary)?;
+    fs::rename(&temporary, &link)?;
+    sync_parent(&link)
 }
 
 /// What the name of a kept directory has after the data directory's.

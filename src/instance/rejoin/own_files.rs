@@ -13,9 +13,9 @@ use std::path::{Path, PathBuf};
 use nix::unistd::geteuid;
 
 use super::keep_aside::is_list;
-use super::marker::beside;
 use super::nursery;
 use super::outside::links;
+use crate::instance::files::{beside, sync_directory};
 
 /// What PostgreSQL makes at the top of a data directory (storage.sgml, "Database File Layout"; the files of backups are
 /// those of xlogrecovery.h), from version 12 to 18. Directories of later versions begin with `pg_`.
@@ -111,7 +111,7 @@ pub(super) fn bring(list: &[PathBuf], from: &Path, to: &Path) -> Result<(), Stri
         touched.extend(target.parent().map(Path::to_owned));
     }
     for directory in touched {
-        sync(&directory).map_err(|e| format!("{}: {e}", directory.display()))?;
+        sync_directory(&directory).map_err(|e| format!("{}: {e}", directory.display()))?;
     }
     Ok(())
 }
@@ -159,7 +159,7 @@ pub(super) fn copy_durably(from: &Path, to: &Path) -> io::Result<()> {
 }
 
 /// Makes something under a temporary name and gives it the name `to` then.
-fn in_place_of(to: &Path, make: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
+pub(super) fn in_place_of(to: &Path, make: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
     let temporary = beside(to, ".pgbaton-new");
     remove_file(&temporary)?;
     make(&temporary)?;
@@ -183,11 +183,6 @@ fn make_directory(path: &Path, mode: u32) -> io::Result<()> {
         return Ok(());
     }
     fs::set_permissions(path, Permissions::from_mode(mode))
-}
-
-/// Brings the entries of a directory to disk.
-pub(super) fn sync(directory: &Path) -> io::Result<()> {
-    File::open(directory)?.sync_all()
 }
 
 /// Takes away what `pg_rewind` stumbles over or writes through, where it is kept: links, of which it says "different type

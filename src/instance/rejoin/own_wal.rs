@@ -10,8 +10,9 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::keep_aside::{add_own_files, refuse_without_room};
-use super::marker::{beside, sync_parent};
+use super::own_files::in_place_of;
 use super::shape;
+use crate::instance::files::{beside, sync_directory, sync_parent};
 use crate::instance::wal::parse_segment_name;
 
 /// What the recovery has overwritten is kept below this name.
@@ -79,7 +80,7 @@ pub(super) fn fill_in(kept: &Path, data: &Path, before: u64, segment_size: u64) 
             copy(&kept.join("pg_wal").join(&name), &data.join("pg_wal").join(&name))?;
         }
     }
-    File::open(data.join("pg_wal"))?.sync_all()
+    sync_directory(&data.join("pg_wal"))
 }
 
 /// The numbers of the written segments in a directory.
@@ -141,15 +142,14 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
     if let Some(parent) = to.parent() {
         make_directory(parent)?;
     }
-    let temporary = beside(to, ".pgbaton-new");
-    let _ = fs::remove_file(&temporary);
-    let mut target = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
-    let mut source = File::open(from)?;
-    let modified = source.metadata()?.modified()?;
-    io::copy(&mut source, &mut target)?;
-    target.set_modified(modified)?;
-    target.sync_all()?;
-    fs::rename(&temporary, to)
+    in_place_of(to, |temporary| {
+        let mut target = OpenOptions::new().write(true).create_new(true).mode(0o600).open(temporary)?;
+        let mut source = File::open(from)?;
+        let modified = source.metadata()?.modified()?;
+        io::copy(&mut source, &mut target)?;
+        target.set_modified(modified)?;
+        target.sync_all()
+    })
 }
 
 fn make_directory(path: &Path) -> io::Result<()> {

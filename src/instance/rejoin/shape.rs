@@ -6,10 +6,12 @@
 //! was done to them, and wrong for any other. So they are cut off again.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+
+use crate::instance::files::sync_directory;
 
 const NAME: &str = "shape";
 
@@ -45,7 +47,7 @@ pub(super) fn put_back(kept: &Path, data: &Path) -> io::Result<()> {
             Some(_) => {}
         }
     }
-    directories(data)?.iter().try_for_each(|directory| File::open(data.join(directory))?.sync_all())
+    directories(data)?.iter().try_for_each(|directory| sync_directory(&data.join(directory)))
 }
 
 fn parse(text: &str) -> io::Result<Shape> {

@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::keep_aside::own_files_in;
-use super::marker::beside;
 use super::outside::resolve;
 use super::{Marker, Phase, Task};
 use crate::instance::Instance;
+use crate::instance::files::beside;
 use crate::policy::conninfo::Conninfo;
 use crate::policy::follow::wanted;
 use crate::sys::{Deadline, Owner, Program};
