@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Agent;
+use super::{Agent, failed, finish};
 use crate::cluster::{ClusterError, Durable};
 use crate::ocf::Failure;
 use crate::policy::candidacy::{
@@ -115,8 +115,7 @@ impl Agent {
             }
         };
         let lacks = Lacks { from: None, since: utc_now(), why };
-        let writing = self.cluster.begin_striking_off(own, Some(&lacks)).map_err(failed)?;
-        writing.finish(deadline).map_err(|e| Failure::generic(e.to_string()))?;
+        finish(self.cluster.begin_striking_off(own, Some(&lacks)), deadline).map_err(Failure::generic)?;
         Ok(lacks)
     }
 
@@ -186,8 +185,4 @@ impl Agent {
         }
         Ok(objection)
     }
-}
-
-fn failed(error: ClusterError) -> Failure {
-    Failure::generic(error.to_string())
 }

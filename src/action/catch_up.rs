@@ -7,6 +7,7 @@
 use std::time::{Duration, Instant};
 
 use super::Agent;
+use super::follow::{FIXED, Problem, parsed, problem, upstream};
 use crate::cluster::Paper;
 use crate::instance::{Detour, Session};
 use crate::policy::conninfo::Conninfo;
@@ -25,9 +26,6 @@ const BETWEEN_WORDS: Duration = Duration::from_secs(5);
 /// For taking back what was changed.
 const ENDING: Duration = Duration::from_secs(5);
 
-/// What is wrong, and the cure.
-type Problem = String;
-
 impl Agent {
     /// Has this standby receive from another one until it has what that one has. False when the other node leaves the
     /// cluster meanwhile: the election is for the caller to hold.
@@ -42,7 +40,7 @@ impl Agent {
         let addresses = self.cluster.addresses(deadline).map_err(problem)?;
         let host = address(from, &addresses.of_nodes);
         let conninfo = conninfo_to(session, host, deadline)?;
-        if session.following(deadline).map_err(problem)?.paused {
+        if session.following(None, deadline).map_err(problem)?.paused {
             session.resume_replay(deadline).map_err(|e| format!("its replay is paused and cannot be resumed: {e}"))?;
         }
         let detour = self.instance.begin_detour(&conninfo, deadline).map_err(problem)?;
@@ -75,7 +73,7 @@ impl Agent {
         let (mut looked, mut told) = (Instant::now(), Instant::now());
         let (mut end, mut moved) = (Lsn(0), Instant::now());
         loop {
-            let following = session.following(deadline).map_err(problem)?;
+            let following = session.following(None, deadline).map_err(problem)?;
             let now = following.received.max(following.replayed).unwrap_or(Lsn(0));
             if now >= theirs.end && self.reaches(theirs, session, deadline)? {
                 return Ok(true);
@@ -146,17 +144,12 @@ impl Agent {
     }
 }
 
-fn problem(error: impl ToString) -> Problem {
-    error.to_string()
-}
-
 /// The present connection string with another host.
 fn conninfo_to(session: &Session, host: &str, deadline: Deadline) -> Result<Conninfo, Problem> {
-    let upstream = session.upstream(deadline).map_err(problem)?;
-    let upstream = upstream.ok_or("the agent's role may not see primary_conninfo; grant it pg_monitor")?;
+    let upstream = upstream(session, deadline)?;
     if upstream.fixed {
-        return Err("primary_conninfo is given on the server's command line; take it out of start_opts".to_owned());
+        return Err(FIXED.to_owned());
     }
-    let present = upstream.conninfo.map_err(|e| format!("primary_conninfo cannot be parsed: {e}; correct it"))?;
+    let present = parsed(upstream.conninfo)?;
     Ok(wanted(&present, host).unwrap_or(present))
 }

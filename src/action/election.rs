@@ -10,8 +10,8 @@
 
 use std::time::Duration;
 
-use super::Agent;
 use super::promote::PROMOTION;
+use super::{Agent, failed};
 use crate::cluster::{ClusterError, Durable, Paper};
 use crate::instance::Session;
 use crate::instance::rejoin::Rejoining;
@@ -64,11 +64,7 @@ impl Agent {
             return Ok(());
         }
         let picked = self.note_election(candidate, own == *candidate);
-        let (vote, durable) = std::thread::scope(|scope| {
-            let durable = scope.spawn(|| self.cluster.durable(self.deadline));
-            (self.await_own_vote(), durable.join())
-        });
-        let durable = durable.unwrap_or(Err(ClusterError::Output("cibadmin"))).map_err(failed);
+        let (vote, durable) = self.while_reading_durable(|| self.await_own_vote());
         let vote = durable.as_ref().map_or(vote.clone(), |durable| self.in_line(vote, durable));
         self.cluster.publish(&Paper::Vote(among.clone(), vote), self.deadline).map_err(failed)?;
         let papers = self.cluster.papers(self.deadline).map_err(failed)?;
@@ -109,14 +105,13 @@ impl Agent {
         times
     }
 
-    /// What the nodes have told, and what is on record, asked at the same time.
-    fn told_and_on_record(&self) -> Result<(Papers, Result<Durable, Failure>), Failure> {
-        let (papers, durable) = std::thread::scope(|scope| {
+    /// Does something else while what is on record is read.
+    fn while_reading_durable<T>(&self, work: impl FnOnce() -> T) -> (T, Result<Durable, Failure>) {
+        let (done, durable) = std::thread::scope(|scope| {
             let durable = scope.spawn(|| self.cluster.durable(self.deadline));
-            (self.cluster.papers(self.deadline), durable.join())
+            (work(), durable.join())
         });
-        let durable = durable.unwrap_or(Err(ClusterError::Output("cibadmin")));
-        Ok((papers.map_err(failed)?, durable.map_err(failed)))
+        (done, durable.unwrap_or(Err(ClusterError::Output("cibadmin"))).map_err(failed))
     }
 
     /// Decides over `candidate` by the votes of the other nodes and by what stopped instances left.
@@ -315,7 +310,8 @@ impl Agent {
         // What nodes alone had that were lost since they voted is not within reach.
         let mut lost: Vec<NodeName> = Vec::new();
         loop {
-            let (papers, durable) = self.told_and_on_record()?;
+            let (papers, durable) = self.while_reading_durable(|| self.cluster.papers(self.deadline));
+            let papers = papers.map_err(failed)?;
             let Some(Paper::Vote(..)) = paper_of(&own, &papers) else {
                 let notify =
                     "set the meta attribute notify=true on the clone; if it is set, the next attempt will hold one";
@@ -419,10 +415,6 @@ fn vote_of(node: &NodeName, papers: &Papers) -> Vote {
         Some(Paper::Vote(_, vote)) => vote.clone(),
         Some(Paper::Left(_)) | None => Vote::Silent,
     }
-}
-
-fn failed(error: ClusterError) -> Failure {
-    Failure::generic(error.to_string())
 }
 
 /// The verdict for the log and for the exit reason: the values compared and the way out.

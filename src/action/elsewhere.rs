@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use super::Agent;
-use crate::instance::{Sending, Session};
+use super::scores::connected_as;
+use crate::instance::Session;
 use crate::policy::elsewhere::close;
 use crate::policy::score::Connected;
 use crate::sys::Notes;
-use crate::types::NodeName;
+use crate::types::{Lsn, NodeName};
 
 /// How long the question may take, of the server and of the cluster each.
 const QUESTION: Duration = Duration::from_secs(2);
@@ -15,8 +16,10 @@ const QUESTION: Duration = Duration::from_secs(2);
 impl Agent {
     /// The standbys that have what this primary has, by what it says now.
     pub(super) fn close_standbys(&self, session: &Session) -> Vec<String> {
-        let sending = session.sending(self.deadline.at_most(QUESTION));
-        sending.map(|sending| names_of_close(&sending)).unwrap_or_default()
+        let Ok(sending) = session.sending(self.deadline.at_most(QUESTION)) else { return Vec::new() };
+        let named =
+            sending.receivers.iter().filter_map(|receiver| Some(connected_as(receiver.name.parse().ok()?, receiver)));
+        names_of_close(&named.collect::<Vec<_>>(), sending.end)
     }
 
     /// A node that has what this instance has, that is in the cluster and may be promoted: one of these, or without a server
@@ -28,26 +31,13 @@ impl Agent {
         let noted = Notes::load(&self.notes_path()).close;
         let close = close.unwrap_or(&noted);
         let own = self.own_name().ok()?;
-        let scores = self.cluster.scores(self.deadline_of_question()).ok()?;
+        let scores = self.cluster.scores(self.deadline.at_most(QUESTION)).ok()?;
         let may_be = |node: &&NodeName| close.iter().any(|name| name == node.as_str()) && **node != own;
         scores.iter().filter(|(_, score)| score.allows_promotion()).map(|(node, _)| node).find(may_be).cloned()
-    }
-
-    fn deadline_of_question(&self) -> crate::sys::Deadline {
-        self.deadline.at_most(QUESTION)
     }
 }
 
 /// The names are whatever the receivers chose; only a node with a promotion score counts in the end.
-pub(super) fn names_of_close(sending: &Sending) -> Vec<String> {
-    let connected = sending.receivers.iter().filter_map(|receiver| {
-        Some(Connected {
-            name: receiver.name.parse().ok()?,
-            state: receiver.state.clone(),
-            flushed: receiver.flushed,
-            replayed: receiver.replayed,
-        })
-    });
-    let connected: Vec<_> = connected.collect();
-    close(&connected, sending.end).iter().map(ToString::to_string).collect()
+pub(super) fn names_of_close(connected: &[Connected], end: Lsn) -> Vec<String> {
+    close(connected, end).iter().map(ToString::to_string).collect()
 }

@@ -7,9 +7,9 @@
 use std::time::{Duration, Instant};
 
 use super::Agent;
-use crate::instance::Session;
+use crate::instance::{Session, Upstream};
 use crate::ocf::Follow;
-use crate::policy::conninfo::Conninfo;
+use crate::policy::conninfo::{Conninfo, ConninfoError};
 use crate::policy::follow::{FIRST_RELOADABLE_VERSION, address, leader, wanted};
 use crate::sys::{Deadline, Notes, Pace, ms_since_boot};
 use crate::types::{NodeName, Role, State};
@@ -25,7 +25,7 @@ const SETTLE: Duration = Duration::from_secs(3);
 const BETWEEN_QUESTIONS: Duration = Duration::from_secs(10);
 
 /// What is wrong, and the cure.
-type Problem = String;
+pub(super) type Problem = String;
 
 impl Agent {
     /// After a promotion, with the promoted nodes as the notification names them.
@@ -116,18 +116,30 @@ impl Agent {
     }
 }
 
-fn problem(error: impl ToString) -> Problem {
+pub(super) fn problem(error: impl ToString) -> Problem {
     error.to_string()
 }
 
+/// What the standby's `primary_conninfo` is.
+pub(super) fn upstream(session: &Session, deadline: Deadline) -> Result<Upstream, Problem> {
+    let upstream = session.upstream(deadline).map_err(problem)?;
+    upstream.ok_or_else(|| "the agent's role may not see primary_conninfo; grant it pg_monitor".to_owned())
+}
+
+pub(super) fn parsed(conninfo: Result<Conninfo, ConninfoError>) -> Result<Conninfo, Problem> {
+    conninfo.map_err(|e| format!("primary_conninfo cannot be parsed: {e}; correct it"))
+}
+
+/// Nothing that is written anywhere counts then.
+pub(super) const FIXED: &str = "primary_conninfo is given on the server's command line; take it out of start_opts";
+
 /// The new connection string, `None` when the present one is right.
 fn changed(session: &Session, host: &str, deadline: Deadline) -> Result<Option<Conninfo>, Problem> {
-    let upstream = session.upstream(deadline).map_err(problem)?;
-    let upstream = upstream.ok_or("the agent's role may not see primary_conninfo; grant it pg_monitor")?;
-    let present = upstream.conninfo.map_err(|e| format!("primary_conninfo cannot be parsed: {e}; correct it"))?;
+    let upstream = upstream(session, deadline)?;
+    let present = parsed(upstream.conninfo)?;
     let wanted = wanted(&present, host);
     if wanted.is_some() && upstream.fixed {
-        return Err("primary_conninfo is given on the server's command line; take it out of start_opts".to_owned());
+        return Err(FIXED.to_owned());
     }
     Ok(wanted)
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Agent;
+use super::{Agent, finish};
 use crate::cluster::{Durable, Paper};
 use crate::instance::{ControlData, Ending};
 use crate::policy::election::Vote;
@@ -144,13 +144,10 @@ impl Agent {
 
     /// The permanent attribute takes the place of the private one, so that one command is enough to give it up.
     fn leave_permanently(&self, own: &NodeName, at: Position) {
-        let written = self.cluster.begin_leaving(own, Some(at)).map_err(|e| e.to_string());
-        let written = written.and_then(|running| running.finish(Deadline::after(2 * STEP)).map_err(|e| e.to_string()));
-        match written {
-            Ok(_) => {
+        match finish(self.cluster.begin_leaving(own, Some(at)), Deadline::after(2 * STEP)) {
+            Ok(()) => {
                 log::info!("left on record: this node has WAL up to {at}");
-                let withdrawing = self.cluster.begin_publishing(None).ok();
-                drop(withdrawing.map(|running| running.finish(Deadline::after(STEP))));
+                let _ = finish(self.cluster.begin_publishing(None), Deadline::after(STEP));
             }
             Err(error) => {
                 log::warn!("cannot put on record that this node has WAL up to {at}: {error}");
@@ -180,8 +177,7 @@ impl Agent {
             permanent.then(|| self.cluster.begin_leaving(&own, None)),
         ];
         for running in withdrawing.into_iter().flatten() {
-            let done = running.map_err(|e| e.to_string()).and_then(|r| r.finish(shortly).map_err(|e| e.to_string()));
-            if let Err(error) = done {
+            if let Err(error) = finish(running, shortly) {
                 log::warn!("cannot withdraw the position that this node left when it stopped: {error}");
             }
         }

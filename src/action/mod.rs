@@ -29,10 +29,10 @@ mod waiting;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::cluster::{self, Cluster};
+use crate::cluster::{self, Cluster, ClusterError};
 use crate::instance::Instance;
 use crate::ocf::{Action, Environment, ExitCode, Failure, META_DATA, Request};
-use crate::sys::{Deadline, Owner};
+use crate::sys::{Deadline, Owner, Running};
 use crate::types::NodeName;
 
 /// What every action returns: an exit code that is no failure, or a failure with its reason.
@@ -134,6 +134,16 @@ impl Agent {
     fn notes_path(&self) -> PathBuf {
         self.request.run_directory.join(format!("pgbaton-{}.json", self.request.resource))
     }
+}
+
+fn failed(error: ClusterError) -> Failure {
+    Failure::generic(error.to_string())
+}
+
+/// Waits for one of the cluster's tools that was started, if it was.
+fn finish(begun: Result<Running, ClusterError>, deadline: Deadline) -> Result<(), String> {
+    let running = begun.map_err(|e| e.to_string())?;
+    running.finish(deadline).map(drop).map_err(|e| e.to_string())
 }
 
 /// The time that is kept for answering: Pacemaker kills an action at its timeout, and its reason is lost.

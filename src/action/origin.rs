@@ -19,12 +19,6 @@ use crate::types::{Position, Timeline, Vote};
 const QUESTIONS: Duration = Duration::from_secs(4);
 
 impl Agent {
-    /// Before the order to promote: whoever asks later finds it.
-    pub(super) fn note_order_to_promote(&self) {
-        let server = self.instance.postmaster_identity();
-        self.change_notes(|notes| (notes.promoted_server, notes.by_hand) = (server, false));
-    }
-
     /// Who made this server the primary. Once it is known to be ours it needs no more questions.
     pub(super) fn origin(&self, session: &Session, deadline: Deadline) -> Result<Origin, Failure> {
         let failed = |e: &dyn std::fmt::Display| Failure::generic(e.to_string());

@@ -57,7 +57,6 @@ impl Agent {
             }
         };
         // Noted before the order: whatever becomes of this action, a demotion has to know of it.
-        self.note_promotion(false);
         self.note_order_to_promote();
         // A promotion that an earlier, interrupted action began may end in this very moment: then pg_ctl
         // refuses, and only the server's own answer counts.
@@ -68,16 +67,27 @@ impl Agent {
         Ok(ExitCode::Success)
     }
 
-    fn note_promotion(&self, hangs: bool) {
-        let postmaster = self.instance.postmaster_identity();
-        self.change_notes(|notes| notes.promotion = postmaster.map(|postmaster| PromotionNote { postmaster, hangs }));
+    /// Whoever asks later finds who promoted this server, and a demotion that it may still happen.
+    fn note_order_to_promote(&self) {
+        let server = self.instance.postmaster_identity();
+        self.change_notes(|notes| {
+            notes.promotion = server.map(|postmaster| PromotionNote { postmaster, hangs: false });
+            (notes.promoted_server, notes.by_hand) = (server, false);
+        });
+    }
+
+    fn note_that_it_hangs(&self) {
+        let server = self.instance.postmaster_identity();
+        self.change_notes(|notes| {
+            notes.promotion = server.map(|postmaster| PromotionNote { postmaster, hangs: true });
+        });
     }
 
     /// A candidate that does not get there is no better than one that is lost, where another one has as much.
     fn yield_if_stuck(&self, watch: &mut Watch, stand_ins: &[NodeName], waits_for: &str) -> Result<(), Failure> {
         let idle = watch.idle_for();
         let Some(other) = gives_up(idle, stand_ins) else { return Ok(()) };
-        self.note_promotion(true);
+        self.note_that_it_hangs();
         if let Err(failure) = self.yield_to(other) {
             log::warn!("the promotion scores do not say that {other} is to be promoted: {failure}");
         }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Agent;
+use super::{Agent, finish};
 use crate::cluster::{ClusterError, Record};
 use crate::instance::{Sending, Session};
 use crate::ocf::Failure;
@@ -91,12 +91,8 @@ impl Agent {
         if before.published_oldest.as_deref() == Some(oldest.as_str()) {
             return;
         }
-        let published = self.cluster.begin_publishing_oldest(Some(&oldest));
-        match published
-            .map_err(|e| e.to_string())
-            .and_then(|running| running.finish(deadline).map_err(|e| e.to_string()))
-        {
-            Ok(_) => Notes { published_oldest: Some(oldest), ..before.clone() }.save(&path, &before),
+        match finish(self.cluster.begin_publishing_oldest(Some(&oldest)), deadline) {
+            Ok(()) => Notes { published_oldest: Some(oldest), ..before.clone() }.save(&path, &before),
             Err(error) => log::warn!("the oldest WAL was not published: {error}"),
         }
     }

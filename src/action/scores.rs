@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::Agent;
 use super::elsewhere::names_of_close;
 use super::strike::Look;
+use super::{Agent, failed};
 use crate::cluster::ClusterError;
 use crate::instance::{Receiver, Sending, Session};
 use crate::ocf::Failure;
@@ -57,7 +57,7 @@ impl Agent {
         let Judgement { scores, connected, maxlag, away_for, strikes, plan } =
             self.look_at(&own, &sending, &mut notes, deadline)?;
         notes.scores = notes.scores.filter(|_| plan.changes.is_empty());
-        notes.close = names_of_close(&sending);
+        notes.close = names_of_close(&connected, sending.end);
         notes.promotion = None;
         // On record before the score tells: a node that is struck off must not look like one that only was away.
         let (own_name, away_for) = (&own, &away_for);
@@ -212,19 +212,14 @@ impl Agent {
         }
         let connected = |receiver: &Receiver| {
             let name = receiver.name.parse().ok().filter(|node| known.contains(node))?;
-            Some(Connected {
-                name,
-                state: receiver.state.clone(),
-                flushed: receiver.flushed,
-                replayed: receiver.replayed,
-            })
+            Some(connected_as(name, receiver))
         };
         Ok(receivers.iter().filter_map(connected).collect())
     }
 }
 
-fn failed(error: ClusterError) -> Failure {
-    Failure::generic(error.to_string())
+pub(super) fn connected_as(name: NodeName, receiver: &Receiver) -> Connected {
+    Connected { name, state: receiver.state.clone(), flushed: receiver.flushed, replayed: receiver.replayed }
 }
 
 fn senders(sending: &Sending) -> String {

@@ -169,16 +169,15 @@ impl Agent {
     /// A look at a standby: what it is doing, and whether it needs to be mended. `None` when it cannot be seen.
     pub(super) fn watch_standby(&self, session: &Session) -> Option<Condition> {
         let deadline = self.deadline.at_most(CALL);
-        let following = match session.following(deadline) {
+        let following = match session.following(self.own_name().ok().as_ref(), deadline) {
             Ok(following) => following,
             Err(error) => {
                 log::warn!("cannot see how this standby follows: {error}");
                 return None;
             }
         };
-        let from_itself = following.streams && self.is_its_own_upstream(session, deadline);
-        let condition = if from_itself { Condition::own_upstream() } else { condition_of(&following) };
-        if following.streams && !from_itself {
+        let condition = if following.from_itself { Condition::own_upstream() } else { condition_of(&following) };
+        if following.streams && !following.from_itself {
             self.note_stream(true);
             return Some(condition);
         }
@@ -202,12 +201,6 @@ impl Agent {
             Some(why) => Condition::standby("not to be promoted", Some(why)),
             None => condition,
         }
-    }
-
-    /// Whether this standby streams from its own server, which it does when pg_hba.conf lets it and the address that it
-    /// follows is still here: it looks well fed and gets nothing.
-    fn is_its_own_upstream(&self, session: &Session, deadline: Deadline) -> bool {
-        self.own_name().is_ok_and(|own| session.streams(&own, deadline).is_ok_and(|streams| !streams))
     }
 
     /// Counts the monitors that found no stream.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::Agent;
+use super::{Agent, finish};
 use crate::instance::Sending;
 use crate::policy::candidacy::Lacks;
 use crate::policy::score::Connected;
@@ -93,8 +93,7 @@ impl Agent {
             })
             .collect();
         let ended = begun.into_iter().filter_map(|(node, is_struck, writing)| {
-            let written = writing.map_err(|e| e.to_string());
-            let written = written.and_then(|w| w.finish(deadline.at_most(WRITE)).map_err(|e| e.to_string()));
+            let written = finish(writing, deadline.at_most(WRITE));
             written.map_err(|error| log::warn!("that is not on record yet for {node}: {error}")).ok()?;
             Some((node, is_struck))
         });

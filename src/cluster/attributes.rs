@@ -2,7 +2,7 @@
 //!
 //! Only the spellings `-n -U -D -Q -A -N -p -R` are used: others were removed in Pacemaker 3.0.2.
 
-use super::{Cluster, ClusterError, bounded};
+use super::{Cluster, ClusterError, bounded, finish};
 use crate::sys::{Deadline, Program, Running};
 use crate::types::NodeName;
 
@@ -69,8 +69,7 @@ impl Cluster {
         deadline: Deadline,
     ) -> Vec<Result<(), ClusterError>> {
         let started: Vec<_> = nodes.iter().map(|node| self.write_attribute(name, value, Some(node), true)).collect();
-        let ended = started.into_iter().map(|running| Ok(running?.finish(bounded(deadline)).map(drop)?));
-        ended.collect()
+        started.into_iter().map(|running| finish(running, deadline)).collect()
     }
 }
 

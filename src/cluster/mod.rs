@@ -17,7 +17,7 @@ pub use members::{Addresses, own_name};
 pub use record::Record;
 pub use votes::Paper;
 
-use crate::sys::{Deadline, ProgramError};
+use crate::sys::{Deadline, ProgramError, Running};
 
 /// The resource as the cluster knows it.
 #[derive(Clone, Debug)]
@@ -45,6 +45,11 @@ impl Cluster {
     pub fn new(resource: &str) -> Self {
         Cluster { resource: resource.to_owned() }
     }
+}
+
+/// Waits for a tool that was started, if it was.
+fn finish(begun: Result<Running, ClusterError>, deadline: Deadline) -> Result<(), ClusterError> {
+    Ok(begun?.finish(bounded(deadline)).map(drop)?)
 }
 
 /// The longest that one call of a cluster tool may take: each needs about 10 ms when all is well.

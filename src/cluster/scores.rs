@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{Cluster, ClusterError, bounded};
+use super::{Cluster, ClusterError, bounded, finish};
 use crate::sys::{Deadline, Pace, Program, Running};
 use crate::types::{NodeName, Score};
 
@@ -28,10 +28,8 @@ impl Cluster {
             self.write_attribute(&name, value.as_deref(), Some(node), false)
         };
         let started: Vec<_> = scores.iter().map(write).collect();
-        let finish = |running: Result<Running, ClusterError>| {
-            running.and_then(|running| Ok(running.finish(bounded(deadline)).map(drop)?))
-        };
-        let results: Vec<Result<(), ClusterError>> = started.into_iter().map(finish).collect();
+        let results: Vec<Result<(), ClusterError>> =
+            started.into_iter().map(|running| finish(running, deadline)).collect();
         results.into_iter().collect()
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Cluster, ClusterError, bounded};
+use super::{Cluster, ClusterError, bounded, finish};
 use crate::sys::{Deadline, Program, Running};
 use crate::types::NodeName;
 
@@ -12,7 +12,7 @@ impl Cluster {
     /// # Errors
     /// When it is not written.
     pub fn show_state(&self, words: Option<&str>, deadline: Deadline) -> Result<(), ClusterError> {
-        Ok(self.begin_showing_state(words)?.finish(bounded(deadline)).map(drop)?)
+        finish(self.begin_showing_state(words), deadline)
     }
 
     /// What the nodes show.

@@ -22,7 +22,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::{Cluster, ClusterError, bounded};
+use super::{Cluster, ClusterError, finish};
 use crate::sys::{Deadline, Running};
 use crate::types::{NodeName, Position, Reach, Vote};
 
@@ -143,8 +143,7 @@ impl Cluster {
     /// # Errors
     /// When the attribute daemon does not take it.
     pub fn publish(&self, paper: &Paper, deadline: Deadline) -> Result<(), ClusterError> {
-        let running = self.begin_publishing(Some(paper))?;
-        Ok(running.finish(bounded(deadline)).map(drop)?)
+        finish(self.begin_publishing(Some(paper)), deadline)
     }
 
     /// Starts publishing this node's paper, or withdrawing it, for a caller that has something else to
@@ -179,8 +178,7 @@ impl Cluster {
     /// # Errors
     /// When the attribute daemon does not take it.
     pub fn note_here(&self, deadline: Deadline) -> Result<(), ClusterError> {
-        let running = self.write_attribute(&self.here_name(), Some("1"), None, true)?;
-        Ok(running.finish(bounded(deadline)).map(drop)?)
+        finish(self.write_attribute(&self.here_name(), Some("1"), None, true), deadline)
     }
 
     fn here_name(&self) -> String {

@@ -1,12 +1,13 @@
 //! What a standby says of its following.
 
+use super::upstream::sends_to;
 use super::{Session, SqlError};
 use crate::policy::archive::Look;
 use crate::sys::Deadline;
-use crate::types::Lsn;
+use crate::types::{Lsn, NodeName};
 
 const QUERY: &str = "select coalesce((select status from pg_stat_wal_receiver), ''), pg_is_wal_replay_paused(), \
-     pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn(), (select latest_end_lsn from pg_stat_wal_receiver)";
+     pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn(), (select latest_end_lsn from pg_stat_wal_receiver), ";
 
 /// A setting since version 12.
 const ARCHIVE_QUERY: &str = "select coalesce(current_setting('restore_command', true), '') <> '', \
@@ -17,6 +18,9 @@ const ARCHIVE_QUERY: &str = "select coalesce(current_setting('restore_command', 
 pub struct Following {
     /// Its WAL receiver streams.
     pub streams: bool,
+    /// It streams from its own server, which it does when pg_hba.conf lets it and the address that it follows is still here:
+    /// it looks well fed and gets nothing.
+    pub from_itself: bool,
     /// Somebody has paused its replay.
     pub paused: bool,
     /// What it has received, and flushed to disk.
@@ -43,17 +47,20 @@ impl Session {
         })
     }
 
-    /// How this standby follows.
+    /// How this standby follows. Without this node's name it is not seen whether it follows itself.
     ///
     /// # Errors
     /// When the server does not answer.
-    pub fn following(&self, deadline: Deadline) -> Result<Following, SqlError> {
-        let rows = self.query(QUERY, deadline)?;
+    pub fn following(&self, own: Option<&NodeName>, deadline: Deadline) -> Result<Following, SqlError> {
+        let sends_to_itself = own.map_or_else(|| "false".to_owned(), sends_to);
+        let rows = self.query(&format!("{QUERY}{sends_to_itself}"), deadline)?;
         let row = rows.first().ok_or_else(|| SqlError::Broken("the standby did not tell how it follows".to_owned()))?;
         let text = |column: usize| row.get(column).and_then(Option::as_deref);
         let lsn = |column| text(column).and_then(|lsn| lsn.parse().ok());
+        let streams = text(0) == Some("streaming");
         Ok(Following {
-            streams: text(0) == Some("streaming"),
+            streams,
+            from_itself: streams && text(5) == Some("t"),
             paused: text(1) == Some("t"),
             received: lsn(2),
             replayed: lsn(3),

@@ -34,10 +34,9 @@ impl Session {
     /// # Errors
     /// When the server does not answer.
     pub fn streams(&self, own: &NodeName, deadline: Deadline) -> Result<bool, SqlError> {
+        let sends_to_itself = sends_to(own);
         let sql = format!(
-            "select exists (select from pg_stat_wal_receiver where status = 'streaming') \
-             and not exists (select from pg_stat_replication where application_name = {})",
-            literal(own.as_str())
+            "select exists (select from pg_stat_wal_receiver where status = 'streaming') and not {sends_to_itself}"
         );
         self.is_true(&sql, deadline)
     }
@@ -111,6 +110,11 @@ impl Session {
         let rows = self.query(sql, deadline)?;
         Ok(rows.first().and_then(|row| row.first()?.as_deref()) == Some("t"))
     }
+}
+
+/// The condition that this server has a WAL sender for the node.
+pub(super) fn sends_to(node: &NodeName) -> String {
+    format!("exists (select from pg_stat_replication where application_name = {})", literal(node.as_str()))
 }
 
 /// A string constant that means the same whatever `standard_conforming_strings` is.
