@@ -210,16 +210,21 @@ fn neither_is_one_whose_primary_does_not_come_back() {
     }
 }
 
+/// The primary, and then its successor, with all that was written on its timeline.
+fn lose_two_primaries(cluster: &Cluster, primary: &Node, second: &Node, third: &Node) {
+    lose_power(cluster, &[primary]);
+    let promotion = Promotion::new(second, &["srv2", "srv3"]);
+    promotion.announce(&[second, third]);
+    promotion.promote().expect_code(0);
+    second.call("monitor").run().expect_code(8);
+    lose_power(cluster, &[second]);
+}
+
 /// srv1 was refused as diverged, srv2 was the primary on timeline 2 and is lost with all that was written there.
 #[test]
 fn a_node_that_lacks_the_last_primarys_timeline_is_not_promoted_by_itself() {
     let (cluster, primary, second, third) = in_service();
-    lose_power(&cluster, &[&primary]);
-    let promotion = Promotion::new(&second, &["srv2", "srv3"]);
-    promotion.announce(&[&second, &third]);
-    promotion.promote().expect_code(0);
-    second.call("monitor").run().expect_code(8);
-    lose_power(&cluster, &[&second]);
+    lose_two_primaries(&cluster, &primary, &second, &third);
     third.stop_fast();
     let started = primary.call("start").run().expect_code(0);
     assert_eq!(started.logged("srv1 is not promoted: it is on timeline 1, and srv2 was the primary on timeline 2"), 1);
@@ -238,12 +243,7 @@ fn a_node_that_lacks_the_last_primarys_timeline_is_not_promoted_by_itself() {
 #[test]
 fn a_node_that_lacks_the_last_timeline_is_promoted_with_a_witness_that_has_no_more() {
     let (cluster, primary, second, third) = in_service();
-    lose_power(&cluster, &[&primary]);
-    let promotion = Promotion::new(&second, &["srv2", "srv3"]);
-    promotion.announce(&[&second, &third]);
-    promotion.promote().expect_code(0);
-    second.call("monitor").run().expect_code(8);
-    lose_power(&cluster, &[&second]);
+    lose_two_primaries(&cluster, &primary, &second, &third);
     primary.call("start").run().expect_code(0);
     let promotion = Promotion::new(&primary, &["srv1", "srv3"]);
     promotion.announce(&[&primary, &third]);

@@ -11,7 +11,8 @@ use support::agent::{Answer, Call};
 use support::cluster::Cluster;
 use support::node::{Node, Seen};
 use support::rejoin::{
-    Diverged, bindir_with, diverged, diverged_by, diverged_with, expect_following, inserts_in, promote, write_segments,
+    Diverged, bindir_with, diverged, diverged_by, diverged_with, expect_following, inserts_in, miss_wal,
+    primary_and_standby, promote, write_segments,
 };
 use support::wait_until;
 
@@ -186,22 +187,9 @@ fn a_half_rewound_directory_that_is_too_far_behind_is_cloned_with_the_nodes_own_
 /// It does not serve and stop in turn.
 #[test]
 fn a_clone_that_fails_while_nothing_is_touched_leaves_the_instance_to_the_next_attempt() {
-    let cluster = Cluster::new();
-    cluster.attributes.set_members(&["srv1", "srv2"]);
-    let (primary, standbys) = cluster.replicating("srv1", &["srv2"]);
-    let standby = &standbys[0];
-    primary.sql("create table rows (n int)");
-    primary.call("monitor").run().expect_code(8);
-    standby.stop_fast();
-    primary.sql("alter system set wal_keep_size = 0");
-    primary.sql("select pg_reload_conf()");
-    for _ in 0..3 {
-        write_segments(&primary, 1);
-        primary.sql("checkpoint");
-    }
-    cluster.attributes.set_promoted(&["srv1"]);
-    cluster.attributes.set_score("srv2", "1000");
-    standby.run_as_standby();
+    let (cluster, primary, standby) = primary_and_standby();
+    let standby = &standby;
+    miss_wal(&primary, standby);
     let bin = bindir_with(standby, "psql", "echo 'psql: error: too many connections' >&2; exit 2");
     let monitor = || {
         primary.call("monitor").run().expect_code(8);

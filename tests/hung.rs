@@ -87,16 +87,22 @@ fn a_candidate_that_hangs_is_waited_for_where_nobody_else_has_as_much() {
     goes_on.join().unwrap();
 }
 
-/// The order outlives the action that gave it.
-#[test]
-fn a_promotion_that_was_ordered_does_not_happen_after_a_demotion() {
-    let (_cluster, standbys) = two_candidates();
+/// A promotion is killed that was ordered of a server whose startup process is suspended. Returns that process.
+fn kill_after_the_order(standbys: &[Node]) -> i32 {
     let promotion = Promotion::new(&standbys[0], &["srv2", "srv3"]).timeout(60_000);
     promotion.announce(&[&standbys[0], &standbys[1]]);
     let startup = suspend(&standbys[0], "postgres: startup");
     let flight = promotion.begin();
     wait_until("the order", || standbys[0].data.join("promote").exists());
     flight.kill();
+    startup
+}
+
+/// The order outlives the action that gave it.
+#[test]
+fn a_promotion_that_was_ordered_does_not_happen_after_a_demotion() {
+    let (_cluster, standbys) = two_candidates();
+    let startup = kill_after_the_order(&standbys);
     standbys[0].call("demote").timeout(120_000).run().expect_code(0);
     signal(startup, Signal::SIGCONT);
     standbys[0].await_seen(Seen::Standby);
@@ -108,12 +114,7 @@ fn a_promotion_that_was_ordered_does_not_happen_after_a_demotion() {
 #[test]
 fn a_promotion_that_hangs_after_the_order_was_taken_up_is_known_by_the_note() {
     let (_cluster, standbys) = two_candidates();
-    let promotion = Promotion::new(&standbys[0], &["srv2", "srv3"]).timeout(60_000);
-    promotion.announce(&[&standbys[0], &standbys[1]]);
-    let startup = suspend(&standbys[0], "postgres: startup");
-    let flight = promotion.begin();
-    wait_until("the order", || standbys[0].data.join("promote").exists());
-    flight.kill();
+    let startup = kill_after_the_order(&standbys);
     fs::remove_file(standbys[0].data.join("promote")).unwrap();
     standbys[0].call("demote").timeout(120_000).run().expect_code(0);
     assert!(servers_in(&standbys[0].data).iter().all(|process| process.pid != startup));

@@ -15,6 +15,17 @@ use support::processes::{await_titled, signal};
 use support::transition::Promotion;
 use support::wait_until;
 
+/// The primary is lost when its standby has received all that it wrote last. Returns where that ends.
+fn lose_after_all_is_received(cluster: &Cluster, primary: &Node) -> String {
+    primary.sql("create table late as select generate_series(1, 10000) as row");
+    let flushed = "select pg_current_wal_flush_lsn() = flush_lsn from pg_stat_replication";
+    wait_until("all is received", || primary.sql(flushed) == "t");
+    let end = primary.sql("select pg_current_wal_flush_lsn()");
+    primary.crash();
+    cluster.take_address_away();
+    end
+}
+
 /// The vote of a node that was to be promoted alone: timeline, end, and what comes behind them.
 fn vote_of(node: &Node) -> (String, String, String) {
     node.cluster.attributes.set_paper(&node.name, "");
@@ -37,12 +48,7 @@ fn restarted_with(setting: &str) -> (Arc<Cluster>, Node, Node, String) {
     let (behind, best) = (standbys.pop().unwrap(), standbys.pop().unwrap());
     behind.stop_fast();
     best.sql("select pg_wal_replay_pause()");
-    primary.sql("create table late as select generate_series(1, 10000) as row");
-    let flushed = "select pg_current_wal_flush_lsn() = flush_lsn from pg_stat_replication";
-    wait_until("all is received", || primary.sql(flushed) == "t");
-    let end = primary.sql("select pg_current_wal_flush_lsn()");
-    primary.crash();
-    cluster.take_address_away();
+    let end = lose_after_all_is_received(&cluster, &primary);
     best.crash();
     best.configure(setting);
     best.run_as_standby();
@@ -159,12 +165,7 @@ fn what_a_suspended_server_holds_is_read_from_its_files() {
     let (primary, standbys) = cluster.replicating("srv1", &["srv2"]);
     let startup = await_titled(&standbys[0].data, "postgres: startup");
     signal(startup, Signal::SIGSTOP);
-    primary.sql("create table late as select generate_series(1, 10000) as row");
-    let flushed = "select pg_current_wal_flush_lsn() = flush_lsn from pg_stat_replication";
-    wait_until("all is received", || primary.sql(flushed) == "t");
-    let end = primary.sql("select pg_current_wal_flush_lsn()");
-    primary.crash();
-    cluster.take_address_away();
+    let end = lose_after_all_is_received(&cluster, &primary);
     let postmaster = standbys[0].postmaster().unwrap();
     signal(postmaster, Signal::SIGSTOP);
     assert_votes(&standbys[0], "1", &end);

@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use support::cluster::Cluster;
 use support::node::{Seen, as_owner, as_owner_of_files, run};
-use support::rejoin::{Diverged, diverged, diverged_with, expect_following, inserts_in, promote};
+use support::rejoin::{
+    Diverged, diverged, diverged_with, expect_following, inserts_in, miss_wal, primary_and_standby, promote,
+};
 use support::transition::Promotion;
 use support::wait_until;
 
@@ -219,23 +221,9 @@ fn a_number_that_a_lost_primary_has_used_is_not_used_again() {
 
 #[test]
 fn a_standby_whose_wal_is_gone_is_cloned_when_that_is_allowed() {
-    let cluster = Cluster::new();
-    cluster.attributes.set_members(&["srv1", "srv2"]);
-    let (primary, standbys) = cluster.replicating("srv1", &["srv2"]);
-    let standby = &standbys[0];
-    primary.sql("create table rows (n int)");
-    primary.call("monitor").run().expect_code(8);
-    standby.stop_fast();
-    primary.sql("alter system set wal_keep_size = 0");
-    primary.sql("select pg_reload_conf()");
-    for _ in 0..4 {
-        primary.sql("insert into rows values (1)");
-        primary.sql("select pg_switch_wal()");
-        primary.sql("checkpoint");
-    }
-    cluster.attributes.set_promoted(&["srv1"]);
-    cluster.attributes.set_score("srv2", "1000");
-    standby.run_as_standby();
+    let (cluster, primary, standby) = primary_and_standby();
+    let standby = &standby;
+    miss_wal(&primary, standby);
     wait_until("it is shown", || {
         // A sender that is about to refuse looks connected for a moment.
         primary.call("monitor").run().expect_code(8);
@@ -286,17 +274,7 @@ fn a_standby_that_can_catch_up_from_its_archive_is_not_cloned() {
     standby.run_as_standby();
     primary.await_streaming("srv2");
     primary.call("monitor").run().expect_code(8);
-    standby.stop_fast();
-    primary.sql("alter system set wal_keep_size = 0");
-    primary.sql("select pg_reload_conf()");
-    for _ in 0..4 {
-        primary.sql("insert into rows values (1)");
-        primary.sql("select pg_switch_wal()");
-        primary.sql("checkpoint");
-    }
-    cluster.attributes.set_promoted(&["srv1"]);
-    cluster.attributes.set_score("srv2", "1000");
-    standby.run_as_standby();
+    miss_wal(&primary, &standby);
     let monitor = || standby.call("monitor").parameter("rejoin", "clone").timeout(10_000).run().expect_code(0);
     wait_until("it is shown", || {
         primary.call("monitor").run().expect_code(8);

@@ -57,6 +57,31 @@ pub(crate) fn write_segments(node: &Node, number: usize) {
     }
 }
 
+/// A primary and a standby.
+pub(crate) fn primary_and_standby() -> (Arc<Cluster>, Node, Node) {
+    let cluster = Cluster::new();
+    cluster.attributes.set_members(&["srv1", "srv2"]);
+    let (primary, standbys) = cluster.replicating("srv1", &["srv2"]);
+    primary.sql("create table rows (n int)");
+    primary.call("monitor").run().expect_code(8);
+    (cluster, primary, standbys.into_iter().next().unwrap())
+}
+
+/// The standby is away until the primary has no longer the WAL that it needs.
+pub(crate) fn miss_wal(primary: &Node, standby: &Node) {
+    standby.stop_fast();
+    primary.sql("alter system set wal_keep_size = 0");
+    primary.sql("select pg_reload_conf()");
+    for _ in 0..4 {
+        primary.sql("insert into rows values (1)");
+        primary.sql("select pg_switch_wal()");
+        primary.sql("checkpoint");
+    }
+    primary.cluster.attributes.set_promoted(&[&primary.name]);
+    primary.cluster.attributes.set_score(&standby.name, "1000");
+    standby.run_as_standby();
+}
+
 /// PostgreSQL's programs, one of them replaced by a script. In it `$real` is the program itself.
 pub(crate) fn bindir_with(node: &Node, name: &str, script: &str) -> PathBuf {
     let number = fs::read_dir(node.data.parent().unwrap()).unwrap().count();

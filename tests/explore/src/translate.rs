@@ -80,6 +80,16 @@ pub type Changes = [Option<Level>; NODES];
 
 type Memory<V> = RefCell<HashMap<[u64; 6], V, Quickly>>;
 
+/// What was told before, or is now.
+fn remembered<V: Copy>(memory: &Memory<V>, key: Key, tell: impl FnOnce() -> V) -> V {
+    if let Some(known) = memory.borrow().get(&key.0) {
+        return *known;
+    }
+    let told = tell();
+    memory.borrow_mut().insert(key.0, told);
+    told
+}
+
 /// The rules, and what they have said so far.
 #[derive(Debug)]
 pub struct Advisor {
@@ -136,12 +146,7 @@ impl Advisor {
             key.put(state.node(node).reserved, 4);
         }
         put_configuration(&mut key, &state.wal, &state.configuration);
-        if let Some(known) = self.decisions.borrow().get(&key.0) {
-            return *known;
-        }
-        let told = self.judge_anew(state, candidate, own, among, timed_out, pick);
-        self.decisions.borrow_mut().insert(key.0, told);
-        told
+        remembered(&self.decisions, key, || self.judge_anew(state, candidate, own, among, timed_out, pick))
     }
 
     fn judge_anew(
@@ -258,12 +263,7 @@ impl Advisor {
             key.put(state.node(node).score as u8, 4).put(away as u8, 2).put(state.wal.depth(state.node(node).tip), 5);
             key.put(u8::from(state.node(node).up), 1);
         }
-        if let Some(known) = self.plans.borrow().get(&key.0) {
-            return *known;
-        }
-        let told = self.plan_anew(state, primary, connected);
-        self.plans.borrow_mut().insert(key.0, told);
-        told
+        remembered(&self.plans, key, || self.plan_anew(state, primary, connected))
     }
 
     fn plan_anew(&self, state: &State, primary: u8, connected: u8) -> Judgement {
@@ -363,12 +363,7 @@ impl Advisor {
         key.put(wal.depth(own), 5);
         put_history(&mut key, wal, own);
         put_history(&mut key, wal, theirs);
-        if let Some(known) = self.returns.borrow().get(&key.0) {
-            return *known;
-        }
-        let told = self.returning_anew(wal, own, theirs);
-        self.returns.borrow_mut().insert(key.0, told);
-        told
+        remembered(&self.returns, key, || self.returning_anew(wal, own, theirs))
     }
 
     fn returning_anew(&self, wal: &Tree, own: At, theirs: At) -> Return {

@@ -3,9 +3,8 @@
 
 use super::Verdict;
 use crate::error::{Result, unexpected};
-
-use crate::harness::Lab;
 use crate::harness::lab::CLONE;
+use crate::harness::{Client, Lab};
 
 const RULE: &str = "not-the-best";
 
@@ -37,11 +36,7 @@ fn tell(lab: &Lab, exclude: impl Fn(&str) -> Result<()>) -> Verdict {
 
     lab.power_off(&old)?;
     lab.wait_for_primary_on(&laggard)?;
-    client.wait_for_rows(50)?;
-    lab.receive_again(&laggard)?;
-    client.stop()?.assert_nothing_lost()?;
-    lab.wait_for_full_strength()?;
-    lab.assert_no_failures()
+    go_on(lab, client, &laggard)
 }
 
 /// The only node that has the last rows would not replay them for an hour, and has been restarted since it received them.
@@ -56,8 +51,13 @@ pub(super) fn best_node_delays_its_replay(lab: &Lab) -> Verdict {
     lab.power_off(&old)?;
     lab.restart_server_processes(&best)?;
     lab.wait_for_primary_on(&best)?;
+    go_on(lab, client, &laggard)
+}
+
+/// The one that lagged receives again, and nothing is missing.
+fn go_on(lab: &Lab, client: Client, laggard: &str) -> Verdict {
     client.wait_for_rows(50)?;
-    lab.receive_again(&laggard)?;
+    lab.receive_again(laggard)?;
     client.stop()?.assert_nothing_lost()?;
     lab.wait_for_full_strength()?;
     lab.assert_no_failures()
