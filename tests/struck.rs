@@ -28,13 +28,19 @@ fn replicating(standbys: &[&str]) -> (Arc<Cluster>, Node, Vec<Node>) {
     (cluster, primary, standbys)
 }
 
+fn change_notes(of: &Node, change: impl FnOnce(&mut serde_json::Value)) {
+    let path = of.data.with_file_name("run").join(format!("pgbaton-{}.json", of.cluster.resource));
+    let mut notes: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    change(&mut notes);
+    fs::write(path, notes.to_string()).unwrap();
+}
+
 /// As if the first look had been at boot.
 fn long_ago(primary: &Node, node: &str) {
-    let path = primary.data.with_file_name("run").join(format!("pgbaton-{}.json", primary.cluster.resource));
-    let mut notes: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
-    assert!(!notes["missing"][node].is_null(), "{node} is not missing: {notes}");
-    notes["missing"][node] = 0.into();
-    fs::write(path, notes.to_string()).unwrap();
+    change_notes(primary, |notes| {
+        assert!(!notes["missing"][node].is_null(), "{node} is not missing: {notes}");
+        notes["missing"][node] = 0.into();
+    });
 }
 
 /// srv2 is away from its primary, which goes on without it.
@@ -294,6 +300,62 @@ fn a_node_that_stayed_is_promoted_alone() {
     let promotion = Promotion::new(&standbys[0], &["srv2"]);
     promotion.announce(&[&standbys[0]]);
     promotion.promote().expect_code(0);
+}
+
+/// After an upgrade of the agent in place, or a restart of Pacemaker beside running instances, no start says so.
+#[test]
+fn so_is_one_whose_instance_was_running_when_the_agent_came() {
+    let (cluster, primary, standbys) = replicating(&["srv2"]);
+    standbys[0].call("monitor").run().expect_code(0);
+    primary.crash();
+    cluster.attributes.lose_all_of("srv1");
+    cluster.attributes.set_present(&["srv2"]);
+    cluster.attributes.set_score("srv2", "");
+    cluster.take_address_away();
+    monitored(&standbys[0], 3);
+    assert_eq!(cluster.attributes.permanent("srv2", "lacks"), "");
+    assert_eq!(cluster.attributes.scores(), "srv2=1");
+}
+
+/// The same primary, and its standby's node was lost first.
+#[test]
+fn a_primary_that_was_running_when_the_agent_came_is_promoted_again() {
+    let (cluster, primary, standbys) = replicating(&["srv2"]);
+    standbys[0].crash();
+    cluster.attributes.lose_all_of("srv2");
+    cluster.attributes.set_present(&["srv1"]);
+    primary.crash();
+    primary.call("start").run().expect_code(0);
+    assert_eq!(cluster.attributes.permanent("srv1", "lacks"), "");
+    assert_eq!(cluster.attributes.scores(), "srv1=1001");
+}
+
+/// Nobody tells the agent that the attribute daemon was killed: a probe does, or that what the node shows is gone.
+#[test]
+fn that_a_node_is_here_is_told_once_and_again_when_it_is_lost() {
+    let (cluster, primary, standbys) = replicating(&["srv2"]);
+    let here = || cluster.attributes.all(&format!("pgbaton-{}-here", cluster.resource));
+    for (node, code) in [(&primary, 8), (&standbys[0], 0)] {
+        for _ in 0..2 {
+            node.call("monitor").run().expect_code(code);
+        }
+        cluster.attributes.take_calls();
+        node.call("monitor").run().expect_code(code);
+        let calls = cluster.attributes.take_calls();
+        assert!(!calls.iter().any(|call| call.contains("-here]")), "{calls:?}");
+    }
+    assert_eq!(here().into_keys().collect::<Vec<_>>(), ["srv1", "srv2"]);
+    for node in ["srv1", "srv2"] {
+        cluster.attributes.lose_all_of(node);
+    }
+    primary.call("monitor").meta("interval", "0").run().expect_code(8);
+    change_notes(&standbys[0], |notes| notes["state_checked_ms"] = 0.into());
+    for (node, code) in [(&primary, 8), (&standbys[0], 0)] {
+        for _ in 0..2 {
+            node.call("monitor").run().expect_code(code);
+        }
+    }
+    assert_eq!(here().into_keys().collect::<Vec<_>>(), ["srv1", "srv2"]);
 }
 
 #[test]

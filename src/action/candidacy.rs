@@ -66,6 +66,18 @@ impl Agent {
         self.cluster.set_scores(wanted.as_slice(), deadline).map_err(failed).and(noted)
     }
 
+    /// A node that follows, or serves as the cluster's primary, has not just come back, whoever started its instance: this agent,
+    /// an earlier version, or Pacemaker before it was started anew. Told once, and again when it may be lost.
+    pub(super) fn note_here(&self) {
+        if Notes::load(&self.notes_path()).here {
+            return;
+        }
+        match self.cluster.note_here(self.deadline.at_most(QUESTIONS / 4)) {
+            Ok(()) => self.change_notes(|notes| notes.here = true),
+            Err(error) => log::warn!("cannot note that this node has been in the cluster since before now: {error}"),
+        }
+    }
+
     /// What speaks against this node, in words. One that has just come back and may have been passed over is struck off, by
     /// itself, before anything else.
     fn what_speaks_against(

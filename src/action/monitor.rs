@@ -144,7 +144,10 @@ impl Agent {
             return disowned;
         }
         let condition = match role {
-            Role::Primary => self.judge_standbys(session),
+            Role::Primary => {
+                self.note_here();
+                self.judge_standbys(session)
+            }
             Role::Standby => {
                 self.follow_unless_streaming(session);
                 self.watch_standby(session)

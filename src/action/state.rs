@@ -92,7 +92,10 @@ impl Agent {
         }
         notes.state_checked_ms = now;
         let shown = self.own_name().ok().zip(self.cluster.states(self.deadline.at_most(CALL)).ok());
-        shown.is_some_and(|(own, shown)| !shown.contains_key(&own))
+        let is_lost = shown.is_some_and(|(own, shown)| !shown.contains_key(&own));
+        // What else this node has told went with it.
+        notes.here &= !is_lost;
+        is_lost
     }
 
     /// The answer of a deep monitor for a degraded instance, once two monitors in a row have seen the same reason. Every
@@ -179,6 +182,7 @@ impl Agent {
         let condition = if following.from_itself { Condition::own_upstream() } else { condition_of(&following) };
         if following.streams && !following.from_itself {
             self.note_stream(true);
+            self.note_here();
             return Some(condition);
         }
         // A receiver tries again every few seconds, and the address moves with the primary.

@@ -164,8 +164,8 @@ impl Cluster {
         self.write_private(&self.paper_name(), None, nodes, deadline).into_iter().collect()
     }
 
-    /// Whether this node's instance was started before, since the node is in the cluster: the private attribute
-    /// `pgbaton-<resource>-here` goes when it leaves.
+    /// Whether this node's instance was started before, or was seen to follow or serve, since the node is in the cluster: the
+    /// private attribute `pgbaton-<resource>-here` goes when it leaves.
     ///
     /// # Errors
     /// When the attribute daemon does not answer.

@@ -53,6 +53,8 @@ pub struct Notes {
     pub promotion: Option<PromotionNote>,
     /// What the monitor has seen of a recovery that goes on.
     pub recovery: Option<RecoveryNote>,
+    /// It is noted in the cluster that this node is in it, with an instance that follows or serves.
+    pub here: bool,
     /// The timeline that this node has published as a primary.
     pub published_timeline: Option<u32>,
     /// The timeline with whose promotion all planted history files are archived, as far as they are to be.
@@ -218,6 +220,7 @@ impl Notes {
         (self.published_timeline, self.published_oldest) = (None, None);
         (self.state_shown, self.slots.published) = (None, None);
         (self.scores, self.roster) = (None, None);
+        self.here = false;
     }
 
     /// Whatever was undecided is decided, or over.
