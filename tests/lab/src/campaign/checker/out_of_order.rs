@@ -4,6 +4,7 @@
 //! |---|---|
 //! | the survivor's commits | a row that was sent after another one was acknowledged comes after it |
 //! | a read on the primary | sees every row that was acknowledged before the read was sent |
+//! | a read on a node that a person promoted, past the cluster | as on a standby |
 //! | a read on a standby | sees every row that was acknowledged before the highest row that it sees was sent |
 //!
 //! Rows that the survivor lacks are not asked for: what is to be said about them, `lost` says. So this cannot see a read that
@@ -87,13 +88,14 @@ fn told_too_little(case: &Case<'_>, read: &Read, told: &Told) -> Option<String> 
     too_few.then(|| format!("{due} {what} (highest seen: {})", read.highest))
 }
 
-/// A read that was sent before its node was seen as a primary may have been answered while the node still replayed.
+/// A read that was sent before its node was seen as a primary may have been answered while the node still replayed. One that a
+/// person promoted knows what it knew as a standby.
 fn is_primary_throughout(case: &Case<'_>, read: &Read) -> bool {
     let mut promotions = case.round.promotions.iter();
     let is_new = promotions.any(|promotion| {
         promotion.node == read.node && promotion.timeline == read.timeline && promotion.seen >= read.sent
     });
-    !read.standby && !is_new
+    !read.standby && !is_new && !case.is_by_hand(&read.node)
 }
 
 #[cfg(test)]
@@ -145,6 +147,14 @@ mod tests {
         // Rows 1 to 4 are acknowledged by 45 ms, row 5 is on its way at 50 ms.
         assert_eq!(count(&quiet().read("db1", 50, 59, 4, 4)), 0);
         assert_eq!(count(&quiet().read("db1", 50, 59, 3, 3)), 1);
+    }
+
+    #[test]
+    fn what_a_person_promoted_may_be_behind_and_may_not_have_holes() {
+        let by_hand = || quiet().struck_node(Kind::PromotedByHand, "db2");
+        assert_eq!(count(&by_hand().read_as("db2", false, 2, 90, 95, 3, 3)), 0);
+        assert_eq!(count(&by_hand().read_as("db2", false, 2, 90, 95, 2, 4)), 1);
+        assert_eq!(count(&by_hand().read_as("db1", false, 1, 90, 95, 3, 3)), 1, "another node");
     }
 
     #[test]
