@@ -45,9 +45,19 @@ pub(super) fn wait(lab: &Lab, clock: Clock, strikes: &[Strike]) -> Healing {
             if now.saturating_sub(last_end) > micros(limit) {
                 return hand.healing(None, Some(missing));
             }
+            end_standby_mode(lab);
             hand.help();
         }
         thread::sleep(LOOK_PAUSE);
+    }
+}
+
+/// The end of the fault may have been told to a partition whose configuration was given up for another one's.
+fn end_standby_mode(lab: &Lab) {
+    for node in lab.state().unwrap_or_default().standby_mode {
+        if let Err(error) = lab.standby_mode(&node, false) {
+            println!("    {node} is still in standby mode: {error}");
+        }
     }
 }
 

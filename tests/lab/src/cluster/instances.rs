@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::node_shell::{check_on, run_on};
 use crate::error::{Error, Result};
 use crate::plan::{Plan, VIP};
-use crate::profile::{Guard, Layout, MONITOR_ROLE, Role};
+use crate::profile::{Guard, Layout, MONITOR_ROLE, PASSWORD, Role};
 use crate::{paths, run};
 
 const INITDB_LIMIT: Duration = Duration::from_secs(120);
@@ -103,8 +103,10 @@ fn init(plan: &Plan, node: &str) -> Result<()> {
 
 fn first_statements(plan: &Plan) -> String {
     let mut statements = FIRST_STATEMENTS.to_owned();
-    if plan.profile.role == Role::Monitor {
-        statements += &format!("create role {MONITOR_ROLE} login\ngrant pg_monitor to {MONITOR_ROLE}\n");
+    if plan.profile.has_role_of_its_own() {
+        let password = if plan.profile.role == Role::Password { PASSWORD } else { "" };
+        statements += &format!("create role {MONITOR_ROLE} login password '{password}'\n");
+        statements += &format!("grant pg_monitor to {MONITOR_ROLE}\n");
     }
     if plan.profile.layout == Layout::Linked {
         let space = plan.volume().join("space");

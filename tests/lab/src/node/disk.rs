@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::mounts;
 use crate::error::{Doing, Result, unexpected};
 use crate::plan::{Duty, NETWORK_CIDR, Node, Plan, VIP};
-use crate::profile::{MONITOR_ROLE, Role};
+use crate::profile::{MONITOR_ROLE, PASSWORD_IN_FILE, Role};
 use crate::{paths, run};
 
 const COPY_LIMIT: Duration = Duration::from_secs(30);
@@ -29,11 +29,27 @@ pub(crate) fn prepare(plan: &Plan, node: &Node, authkey: &[u8]) -> Result<()> {
     write(&upper.join("etc/postgresql/node.conf"), node_conf(plan, node))?;
     write(&upper.join("etc/postgresql/pg_hba.conf"), pg_hba(plan, node))?;
     write(&upper.join("etc/postgresql/pg_ident.conf"), format!("agent postgres {MONITOR_ROLE}\n"))?;
+    write_password(plan, &upper)?;
     install_fence_agent(&upper)?;
     if let Some(tree) = &plan.install {
         copy_tree(tree, &upper)?;
     }
     empty_data_directory(plan, node)
+}
+
+/// In the file where `psql` looks for it. It counts only as long as nobody else may read it.
+fn write_password(plan: &Plan, upper: &Path) -> Result<()> {
+    if plan.profile.role != Role::Password {
+        return Ok(());
+    }
+    let (image, home) = (paths::image(&plan.suite), upper.join("var/lib/postgresql"));
+    let file = home.join(".pgpass");
+    write(&file, format!("*:*:*:{MONITOR_ROLE}:{PASSWORD_IN_FILE}\n"))?;
+    mounts::set_mode(&file, 0o600)?;
+    let (user, group) = (user_id(&image, "postgres")?, group_id(&image, "postgres")?);
+    let give =
+        |path: &Path| chown(path, Some(user), Some(group)).doing(|| format!("give {} its owner", path.display()));
+    give(&home).and_then(|()| give(&file))
 }
 
 fn install_fence_agent(upper: &Path) -> Result<()> {
@@ -125,6 +141,7 @@ fn pg_hba(plan: &Plan, node: &Node) -> String {
     let agent = match plan.profile.role {
         Role::Superuser => String::new(),
         Role::Monitor => format!("local all {MONITOR_ROLE} peer map=agent\n"),
+        Role::Password => format!("local all {MONITOR_ROLE} scram-sha-256\n"),
     };
     format!(
         "{agent}local all all peer\n\

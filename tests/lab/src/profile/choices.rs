@@ -98,6 +98,8 @@ pub(crate) enum Role {
     Superuser,
     /// A role of its own that is a member of `pg_monitor`, and of nothing else.
     Monitor,
+    /// The same, let in by a password, which is in the password file of the system user.
+    Password,
 }
 
 /// Where the instance's files are.
@@ -171,10 +173,10 @@ impl Profile {
     /// Why these choices cannot be had together, when they cannot.
     pub(crate) fn clash(&self) -> Option<&'static str> {
         let is_small = self.nodes == Nodes::Two;
-        let (is_monitor, is_cascaded) = (self.role == Role::Monitor, self.cascade == Cascade::Last);
+        let (has_own_role, is_cascaded) = (self.has_role_of_its_own(), self.cascade == Cascade::Last);
         let table = [
-            (is_monitor && self.slots != Slots::Off, "slots need a superuser"),
-            (is_monitor && self.follow == Follow::Promoted, "a change of primary_conninfo needs a superuser"),
+            (has_own_role && self.slots != Slots::Off, "slots need a superuser"),
+            (has_own_role && self.follow == Follow::Promoted, "a change of primary_conninfo needs a superuser"),
             (is_small && is_cascaded, "a cascade needs three nodes"),
             (is_cascaded && self.follow == Follow::Promoted, "all follow the promoted node then, and nobody a standby"),
             (is_cascaded && self.commits != Commits::Alone, "a cascaded standby acknowledges no commit"),
@@ -188,6 +190,11 @@ impl Profile {
     /// Whether it is a matter of PostgreSQL and its commits alone, on three nodes.
     pub(crate) fn is_for_any_agent(&self) -> bool {
         *self == Self { wal: self.wal, guard: self.guard, commits: self.commits, ..Self::default() }
+    }
+
+    /// Whether the agent is no superuser.
+    pub(crate) fn has_role_of_its_own(&self) -> bool {
+        self.role != Role::Superuser
     }
 
     pub(crate) fn is_synchronous(&self) -> bool {

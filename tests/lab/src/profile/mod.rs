@@ -14,6 +14,6 @@ mod settings;
 mod text;
 
 pub(crate) use choices::{Cascade, Commits, Constraint, Guard, Layout, Nodes, Profile, Rejoin, Role};
-pub(crate) use settings::{ARCHIVE, MONITOR_ROLE};
+pub(crate) use settings::{ARCHIVE, MONITOR_ROLE, PASSWORD, PASSWORD_IN_FILE};
 
 use choices::{Archive, Delay, Follow, Slots, Wal};

@@ -1,9 +1,12 @@
 //! What a profile means for PostgreSQL, the agent and the cluster.
 
-use super::{Archive, Cascade, Commits, Delay, Follow, Guard, Layout, Profile, Rejoin, Role, Slots, Wal};
+use super::{Archive, Cascade, Commits, Delay, Follow, Guard, Layout, Profile, Rejoin, Slots, Wal};
 
 /// The role of its own, for an agent that is no superuser.
 pub(crate) const MONITOR_ROLE: &str = "pgbaton";
+/// Its password, where it has one. A password file needs a backslash before the colon.
+pub(crate) const PASSWORD: &str = "a:b c";
+pub(crate) const PASSWORD_IN_FILE: &str = "a\\:b c";
 /// What all nodes have, on disk: the place for archived WAL.
 pub(crate) const ARCHIVE: &str = "/var/lib/archive";
 /// A file that is there already is no error when it is the same one; PostgreSQL's documentation demands this with `always`.
@@ -72,7 +75,7 @@ impl Profile {
         add(self.slots == Slots::Yes, "slots=yes".to_owned());
         add(self.rejoin == Rejoin::Clone, "rejoin=clone".to_owned());
         add(self.follow == Follow::Promoted, "follow=promoted".to_owned());
-        add(self.role == Role::Monitor, format!("pguser={MONITOR_ROLE}"));
+        add(self.has_role_of_its_own(), format!("pguser={MONITOR_ROLE}"));
         add(self.layout == Layout::Debian, format!("start_opts=\"-c config_file={configuration}/postgresql.conf\""));
         add(self.layout == Layout::DebianByDatadir, format!("datadir={data}"));
         parameters

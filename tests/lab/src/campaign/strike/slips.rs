@@ -9,6 +9,7 @@ use crate::cluster::node_shell::COMMAND_LIMIT;
 use crate::error::{Result, unexpected};
 use crate::harness::Lab;
 use crate::harness::lab::CLONE;
+use crate::profile::{MONITOR_ROLE, Role};
 
 const NODE_CONF: &str = "/etc/postgresql/node.conf";
 const RESTART_LIMIT: Duration = Duration::from_secs(150);
@@ -68,12 +69,28 @@ pub(super) fn nonsense_by_alter_system(scene: &Scene<'_>) -> Result<Made> {
     )
 }
 
-/// On all nodes at once, and reloaded: nobody comes in over the socket, the agent among them.
+/// On all nodes at once: nobody comes in over the socket, the agent among them; or the agent's password has expired.
 pub(super) fn shut_the_agent_out(scene: &Scene<'_>) -> Result<Made> {
+    if scene.lab.plan.profile.role == Role::Password {
+        return let_the_password_expire(scene);
+    }
     scene.lasting_whatever(
         |node| shell(scene.lab, node, &format!("{SHUT_OUT}; {RELOAD}")),
         |node| shell(scene.lab, node, &format!("{LET_IN}; {RELOAD}")),
     )
+}
+
+/// It expires on the primary, and so on all of them. Whoever is the primary when it is noticed has it renewed.
+fn let_the_password_expire(scene: &Scene<'_>) -> Result<Made> {
+    let valid_until = |when: &str| {
+        let statement = format!("alter role {MONITOR_ROLE} valid until '{when}'");
+        scene.lab.sql(&scene.lab.primary()?, &statement).map(drop)
+    };
+    let began = scene.clock.now();
+    valid_until("2000-01-01")?;
+    thread::sleep(Duration::from_millis(scene.fault.lasts_ms));
+    until_done(scene.fault.kind, || valid_until("infinity"));
+    Ok(Made { nodes: scene.lab.nodes(), began, ended: scene.clock.now() })
 }
 
 pub(super) fn promote_by_hand(scene: &Scene<'_>) -> Result<Made> {
