@@ -170,6 +170,38 @@ fn beyond_maxlag_is_on_record_too() {
     assert_eq!(cluster.attributes.permanent("srv2", "lacks"), "");
 }
 
+/// All that it sees of a standby is that it is connected.
+#[test]
+fn without_the_right_to_see_standbys_none_is_struck_off() {
+    let (cluster, primary, standbys) = replicating(&["srv2"]);
+    primary.sql("create role agent login");
+    let monitor = || primary.call("monitor").parameter("pguser", "agent").run().expect_code(8);
+    let first = monitor();
+    assert_eq!(
+        first.logged("the agent's role may not see how far the standbys are; grant it pg_monitor"),
+        1,
+        "{first:#?}"
+    );
+    change_notes(&primary, |notes| notes["missing"]["srv2"] = 0.into());
+    let second = monitor();
+    assert_eq!(second.logged("grant it pg_monitor"), 0, "{second:#?}");
+    assert_eq!(cluster.attributes.permanent("srv2", "lacks"), "");
+    assert_eq!(cluster.attributes.scores(), "srv1=1001 srv2=1000");
+    // One that is not connected is seen by everybody.
+    standbys[0].crash();
+    wait_until("its sender's end", || primary.sql("select count(*) from pg_stat_replication") == "0");
+    monitor();
+    long_ago(&primary, "srv2");
+    monitor();
+    assert!(cluster.attributes.permanent("srv2", "lacks").starts_with("1 1 0/"));
+    // What the role may see, it sees at once.
+    standbys[0].run_as_standby();
+    primary.await_streaming("srv2");
+    primary.sql("grant pg_monitor to agent");
+    monitor();
+    assert_eq!(cluster.attributes.scores(), "srv1=1001 srv2=1000");
+}
+
 /// Its score went with it, so that only the list of nodes tells of it.
 #[test]
 fn a_node_that_left_the_cluster_is_struck_off() {

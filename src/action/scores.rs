@@ -59,6 +59,7 @@ impl Agent {
         notes.scores = notes.scores.filter(|_| plan.changes.is_empty());
         notes.close = names_of_close(&connected, sending.end);
         notes.promotion = None;
+        notes.unseen = tell_of_hidden(&connected, before.unseen);
         // On record before the score tells: a node that is struck off must not look like one that only was away.
         let (own_name, away_for) = (&own, &away_for);
         let look = Look { own: own_name, sending: &sending, connected: &connected, scores: &scores, maxlag, away_for };
@@ -75,7 +76,8 @@ impl Agent {
             self.publish_oldest(session, &sending, deadline);
             self.show_timeline_in_control_file(session);
         }
-        let streaming = others.iter().filter(|node| is_there(node, |state| state == "streaming")).count();
+        // A state that the role may not see counts as good.
+        let streaming = others.iter().filter(|node| is_there(node, |state| matches!(state, "streaming" | ""))).count();
         written.map(|()| Condition::of_primary(streaming, others.len()))
     }
 
@@ -216,6 +218,18 @@ impl Agent {
         };
         Ok(receivers.iter().filter_map(connected).collect())
     }
+}
+
+/// Tells, once, that the role sees too little; whether it does.
+fn tell_of_hidden(connected: &[Connected], told: bool) -> bool {
+    let hidden = connected.iter().any(Connected::is_hidden);
+    if hidden && !told {
+        log::warn!(
+            "the agent's role may not see how far the standbys are; grant it pg_monitor. Until then those that are connected keep \
+             the promotion scores that they have, and are neither struck off nor taken back"
+        );
+    }
+    hidden
 }
 
 pub(super) fn connected_as(name: NodeName, receiver: &Receiver) -> Connected {

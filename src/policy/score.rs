@@ -6,7 +6,8 @@
 //! | is struck off ([`super::strike`]) | minus infinity |
 //! | connected, position known, within `maxlag` | 1000, 990, 980 ... by position, less what it has yet to replay |
 //! | state `startup` or `backup`, position unknown, or beyond `maxlag` | minus infinity |
-//! | not connected for less than [`GRACE`] | kept, but ranked behind the connected ones |
+//! | connected, and the agent's role may not see more | kept, but ranked behind the others |
+//! | not connected for less than [`GRACE`] | the same |
 //! | not connected for longer | minus infinity |
 //!
 //! Minus infinity and not just no score: an administrator's `move` is a location constraint of plus infinity, and
@@ -35,6 +36,15 @@ pub struct Connected {
     pub replayed: Option<Lsn>,
 }
 
+impl Connected {
+    /// Without the rights of `pg_monitor` a role sees the name of a receiver, and neither its state nor how far it is
+    /// (`pg_stat_get_wal_senders` in PostgreSQL's `walsender.c`).
+    #[must_use]
+    pub fn is_hidden(&self) -> bool {
+        self.state.is_empty() && self.flushed.is_none()
+    }
+}
+
 /// What the primary knows when it judges its standbys.
 #[derive(Clone, Debug)]
 pub struct View<'a> {
@@ -59,8 +69,6 @@ pub struct View<'a> {
 pub struct Plan {
     /// Scores to set.
     pub changes: Vec<(NodeName, Score)>,
-    /// Nodes with a score that are not connected now.
-    pub missing: BTreeSet<NodeName>,
 }
 
 /// Positions that differ by less do not change an existing order: one WAL segment of the usual size.
@@ -77,15 +85,14 @@ pub const GRACE: Duration = Duration::from_secs(20);
 #[must_use]
 pub fn plan(view: &View<'_>) -> Plan {
     let eligible = eligible(view);
-    let missing = missing(view);
-    let within_grace = |node: &&NodeName| view.missing_for.get(*node).is_none_or(|away| *away < GRACE);
-    let spared: Vec<_> = missing.iter().filter(within_grace).collect();
+    let promotable = view.scores.iter().filter(|(node, score)| *node != view.own && score.allows_promotion());
+    let spared: Vec<_> = promotable.map(|(node, _)| node).filter(|node| is_spared(node, &eligible, view)).collect();
     let wanted = if is_in_order(view, &eligible, &spared) {
         view.scores.iter().filter(|(n, _)| eligible.contains_key(n) || spared.contains(n)).map(keep).collect()
     } else {
         ranked(&eligible, &spared)
     };
-    Plan { changes: changes(view, wanted), missing }
+    Plan { changes: changes(view, wanted) }
 }
 
 fn keep((node, score): (&NodeName, &Score)) -> (NodeName, Score) {
@@ -115,12 +122,15 @@ fn worth(flushed: Lsn, replayed: Option<Lsn>) -> Lsn {
     Lsn(flushed.0.saturating_sub(to_replay.saturating_sub(REPLAY_TOLERANCE) / 2))
 }
 
-/// Nodes that could be promoted by their score and have no connection at all. One that is connected
-/// and unfit is not missing: it loses its score at once.
-fn missing(view: &View<'_>) -> BTreeSet<NodeName> {
-    let connected = |node: &NodeName| view.connected.iter().any(|standby| standby.name == *node);
-    let promotable = view.scores.iter().filter(|(node, score)| *node != view.own && score.allows_promotion());
-    promotable.map(|(node, _)| node).filter(|node| !connected(node)).cloned().collect()
+/// Whether a node that may be promoted keeps its score though it is not known how far it is: it has no connection at all for a
+/// short time, or more of it cannot be seen. One that is seen to be unfit loses its score at once.
+fn is_spared(node: &NodeName, eligible: &BTreeMap<NodeName, Lsn>, view: &View<'_>) -> bool {
+    let mut connections = view.connected.iter().filter(|standby| standby.name == *node).peekable();
+    match connections.peek() {
+        None => view.missing_for.get(node).is_none_or(|away| *away < GRACE),
+        Some(_) if eligible.contains_key(node) || view.barred.contains(node) => false,
+        Some(_) => connections.any(Connected::is_hidden),
+    }
 }
 
 /// Whether the present scores already say what they should, but for small differences.
@@ -266,6 +276,20 @@ mod tests {
     }
 
     #[test]
+    fn a_standby_that_the_role_may_not_see_keeps_its_score_behind_the_others() {
+        let hidden = || connected("srv2", "", None);
+        let high = [("srv1", "1001"), ("srv2", "1000")];
+        assert_eq!(Case::new(&[hidden()], &high).changes(), [""; 0]);
+        for score in ["-1000000", "0"] {
+            assert_eq!(Case::new(&[hidden()], &[("srv1", "1001"), ("srv2", score)]).changes(), [""; 0], "{score}");
+        }
+        let beside = Case::new(&[hidden(), streaming("srv3", MB)], &high);
+        assert_eq!(beside.changes(), ["srv2=990", "srv3=1000"]);
+        let barred = Case { barred: [node("srv2")].into(), ..Case::new(&[hidden()], &high) };
+        assert_eq!(barred.changes(), ["srv2=-1000000"]);
+    }
+
+    #[test]
     fn maxlag_excludes_who_is_further_behind() {
         let mut case = Case::new(&[streaming("srv2", 900 * MB), streaming("srv3", 999 * MB)], &[]);
         case.maxlag = Some(10 * MB);
@@ -277,15 +301,14 @@ mod tests {
         let mut case =
             Case::new(&[connected("srv2", "catchup", Some(999 * MB))], &[("srv1", "1001"), ("srv2", "1000")]);
         case.barred = [node("srv2")].into();
-        assert_eq!(case.plan(), Plan { changes: vec![(node("srv2"), Score::NEVER)], missing: BTreeSet::new() });
+        assert_eq!(case.changes(), ["srv2=-1000000"]);
     }
 
     #[test]
     fn a_standby_is_struck_off_when_it_has_been_away_for_a_while() {
         let scores = [("srv1", "1001"), ("srv2", "990"), ("srv3", "1000")];
         let mut case = Case::new(&[streaming("srv3", 999 * MB)], &scores);
-        let first = case.plan();
-        assert_eq!(first, Plan { changes: Vec::new(), missing: [node("srv2")].into() });
+        assert_eq!(case.changes(), [""; 0]);
         case.missing_for = [(node("srv2"), GRACE - Duration::from_millis(1))].into();
         assert_eq!(case.changes(), [""; 0]);
         case.missing_for = [(node("srv2"), GRACE)].into();
@@ -297,7 +320,6 @@ mod tests {
         let scores = [("srv1", "1000"), ("srv2", "1001"), ("srv3", "990")];
         let case = Case::new(&[], &scores);
         assert_eq!(case.changes(), ["srv1=1001", "srv2=1000"]);
-        assert_eq!(case.plan().missing, [node("srv2"), node("srv3")].into());
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | streams, within `maxlag` | taken back |
 //! | connected, within `maxlag`, and catches up | left as it is |
+//! | connected, and the agent's role may not see more | left as it is |
 //! | connected and beyond `maxlag` | struck off |
 //! | not connected, or not to receive WAL, for [`GRACE`] | struck off |
 //! | the primary itself | taken back: it was promoted |
@@ -89,9 +90,11 @@ pub fn plan(view: &View<'_>) -> Plan {
 /// Of several connections the best.
 fn follows(node: &NodeName, view: &View<'_>) -> Follows {
     let receives = |standby: &&Connected| !matches!(standby.state.as_str(), "startup" | "backup" | "stopping");
-    let receivers = view.connected.iter().filter(|standby| standby.name == *node).filter(receives);
-    let best = receivers.filter_map(|standby| Some((standby.flushed?, standby.state == "streaming"))).max();
-    let Some((flushed, streams)) = best else { return Follows::Not };
+    let mut receivers = view.connected.iter().filter(|standby| standby.name == *node).filter(receives);
+    let best = receivers.clone().filter_map(|standby| Some((standby.flushed?, standby.state == "streaming"))).max();
+    let Some((flushed, streams)) = best else {
+        return if receivers.any(Connected::is_hidden) { Follows::CatchesUp } else { Follows::Not };
+    };
     let lag = view.end.bytes_beyond(flushed);
     match view.maxlag.is_none_or(|limit| lag <= limit) {
         false => Follows::BeyondMaxlag(lag),
@@ -108,11 +111,12 @@ mod tests {
         name.parse().unwrap()
     }
 
-    /// What becomes of srv2: `+` taken back, `-` struck off, `~` noted as away.
+    /// What becomes of srv2: `+` taken back, `-` struck off, `~` noted as away. The state `hidden` is one that the role may not
+    /// see.
     fn what(state: &str, flushed: Option<u64>, struck: bool, away_s: Option<u64>) -> String {
         let own = node("srv1");
-        let connected =
-            Connected { name: node("srv2"), state: state.to_owned(), flushed: flushed.map(Lsn), replayed: None };
+        let shown = if state == "hidden" { "" } else { state }.to_owned();
+        let connected = Connected { name: node("srv2"), state: shown, flushed: flushed.map(Lsn), replayed: None };
         let connected: Vec<_> = (!state.is_empty()).then_some(connected).into_iter().collect();
         let plan = plan(&View {
             own: &own,
@@ -141,6 +145,8 @@ mod tests {
             ("startup", Some(950), false, None, "~"),
             ("backup", None, false, Some(grace), "-~"),
             ("streaming", None, false, Some(grace), "-~"),
+            ("hidden", None, false, Some(grace), ""),
+            ("hidden", None, true, None, ""),
             ("", None, false, None, "~"),
             ("", None, false, Some(grace - 1), "~"),
             ("", None, false, Some(grace), "-~"),

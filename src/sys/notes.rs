@@ -53,6 +53,8 @@ pub struct Notes {
     pub promotion: Option<PromotionNote>,
     /// What the monitor has seen of a recovery that goes on.
     pub recovery: Option<RecoveryNote>,
+    /// The role of this primary's monitor may not see how far the standbys are, and the log has that already.
+    pub unseen: bool,
     /// It is noted in the cluster that this node is in it, with an instance that follows or serves.
     pub here: bool,
     /// The timeline that this node has published as a primary.
