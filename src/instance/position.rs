@@ -17,8 +17,11 @@ use super::{Instance, Session, SqlError};
 use crate::sys::Deadline;
 use crate::types::{Lsn, Position, Reach, Timeline, Vote};
 
-const QUERY: &str = "select pg_is_in_recovery(), pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn(), \
-     (select wait_event from pg_stat_activity where backend_type = 'startup'), \
+/// Two statements, the first of which tells what the startup process waits on: one that waits for WAL has replayed everything
+/// that is there, and so counts whatever is read later as replayed. The other way round it might replay the rest in between, and the
+/// end would be told too low. Within one statement no order is promised.
+const QUERY: &str = "select (select wait_event from pg_stat_activity where backend_type = 'startup'); \
+     select pg_is_in_recovery(), pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn(), \
      (select received_tli from pg_stat_wal_receiver), \
      (select nullif(min_recovery_end_timeline, 0) from pg_control_recovery()), \
      (select timeline_id from pg_control_checkpoint()), \
@@ -45,7 +48,7 @@ impl Instance {
     /// When the server does not answer.
     pub fn position(&self, session: &Session, deadline: Deadline) -> Result<Vote, SqlError> {
         let rows = session.query(QUERY, deadline)?;
-        let facts = rows.first().and_then(facts);
+        let facts = facts(&rows);
         let facts =
             facts.ok_or_else(|| SqlError::Broken("the query for the position had no usable answer".to_owned()))?;
         let known = known(&facts, |end| self.timeline_of_segment(end, facts.segment_size));
@@ -87,16 +90,17 @@ impl Instance {
     }
 }
 
-fn facts(row: &Row) -> Option<Facts> {
+fn facts(rows: &[Row]) -> Option<Facts> {
+    let [event, row] = rows else { return None };
     let text = |column: usize| row.get(column).and_then(Option::as_deref);
-    let timelines = (4..=6).filter_map(|column| text(column)?.parse().ok()).collect();
+    let timelines = (3..=5).filter_map(|column| text(column)?.parse().ok()).collect();
     Some(Facts {
         in_recovery: text(0)? == "t",
         received: text(1).and_then(|lsn| lsn.parse().ok()),
         replayed: text(2).and_then(|lsn| lsn.parse().ok()),
-        startup_waits_on: text(3).map(str::to_owned),
+        startup_waits_on: event.first().cloned().flatten(),
         timelines,
-        segment_size: text(7)?.parse().ok().filter(|size: &u64| size.is_power_of_two())?,
+        segment_size: text(6)?.parse().ok().filter(|size: &u64| size.is_power_of_two())?,
     })
 }
 
@@ -158,6 +162,25 @@ mod tests {
             Known::Vote(Vote::At(reach)) => Some(reach.end().0),
             _ => None,
         }
+    }
+
+    /// A startup process that goes on between the two looks: it replays first, then waits.
+    #[test]
+    fn what_it_waits_on_is_asked_before_how_far_it_is() {
+        let asked: Vec<_> = QUERY.split("; ").collect();
+        assert_eq!(asked.len(), 2);
+        assert!(asked[0].contains("wait_event") && !asked[0].contains("lsn") && !asked[1].contains("wait_event"));
+        let answer = |event: Option<&str>, columns: [&str; 7]| {
+            let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+            facts(&[vec![event.map(str::to_owned)], columns.map(text).to_vec()])
+        };
+        let expected = standby(Some(400), 500, Some("RecoveryWalStream"));
+        let found = answer(Some("RecoveryWalStream"), ["t", "0/190", "0/1F4", "", "2", "", "16777216"]);
+        assert_eq!(found, Some(expected));
+        let found = answer(None, ["t", "", "0/1F4", "", "", "2", "16777216"]);
+        assert_eq!(found, Some(standby(None, 500, None)));
+        assert_eq!(answer(None, ["t", "", "0/1F4", "", "2", "", ""]), None);
+        assert_eq!(facts(&[vec![None]]), None);
     }
 
     #[test]
