@@ -112,6 +112,23 @@ fn a_delay_a_slot_or_a_pause_of_the_candidate_does_not_keep_it_from_fetching() {
     });
 }
 
+/// Should it not get there, whoever is promoted next has to have what it fetched.
+#[test]
+fn what_was_fetched_is_told_before_the_promotion() {
+    let case = behind_by(1000, "");
+    let promotion = case.insist();
+    let vote_of = |node: &str| case.cluster.attributes.paper(node);
+    let (best, behind) = (vote_of("srv2"), vote_of("srv3"));
+    assert_ne!(best, behind);
+    case.cluster.attributes.take_calls();
+    promotion.promote().expect_code(0);
+    let calls = case.cluster.attributes.take_calls();
+    let tells = |call: &String| call.starts_with("srv3 attrd_updater") && call.contains(&format!("[-U] [{best}]"));
+    let told = calls.iter().position(tells);
+    let discarded = calls.iter().position(|call| call.contains("[-D]"));
+    assert!(told.is_some() && told < discarded, "{calls:#?}");
+}
+
 /// What the best has replayed nothing of, and would not for an hour.
 #[test]
 fn what_the_best_delays_is_fetched_too() {

@@ -183,6 +183,24 @@ fn a_silent_voter_delays_the_promotion_and_is_left_out_by_name_in_the_end() {
     assert_eq!(cluster.attributes.paper("srv2"), "");
 }
 
+/// It has more at least, and can be neither left out nor promoted: to yield to it would come back to this node, for ever.
+#[test]
+fn a_node_that_has_more_and_can_never_tell_how_much_is_named_and_nobody_yields_to_it() {
+    let Failover { cluster, best, .. } = failover();
+    cluster.attributes.set_score("srv3", "990");
+    cluster.attributes.set_paper("srv3", "unknown srv2,srv3 1 0/F000000 its disk does not answer");
+    let election = Promotion::new(&best, &["srv2", "srv3"]).election_timeout("1");
+    election.announce(&[&best]);
+    std::thread::sleep(Duration::from_secs(1));
+    let answers = election.announce(&[&best]);
+    let named =
+        "srv3 has WAL up to 0/F000000 on timeline 1 at least and cannot tell where it ends (its disk does not answer)";
+    assert_eq!(logged(&answers, named), 1, "{answers:#?}");
+    assert_eq!(cluster.attributes.scores(), format!("srv2={NEVER} srv3=990"));
+    best.call("monitor").run().expect_code(0);
+    assert_eq!(cluster.attributes.scores(), "srv2=1 srv3=990", "it stands again");
+}
+
 #[test]
 fn a_voter_whose_instance_is_down_votes_by_its_files() {
     let Failover { cluster, best, behind, .. } = failover();

@@ -175,6 +175,7 @@ impl Agent {
             Verdict::Wait { .. }
             | Verdict::DataElsewhere { .. }
             | Verdict::DataInFork { .. }
+            | Verdict::Hidden { .. }
             | Verdict::AnotherPrimary { .. }
             | Verdict::Barred { .. } => {
                 vec![(candidate.clone(), Score::NEVER)]
@@ -309,10 +310,11 @@ impl Agent {
         let own = self.own_name()?;
         // What nodes alone had that were lost since they voted is not within reach.
         let mut lost: Vec<NodeName> = Vec::new();
+        let mut has_fetched = false;
         loop {
             let (papers, durable) = self.while_reading_durable(|| self.cluster.papers(self.deadline));
             let papers = papers.map_err(failed)?;
-            let Some(Paper::Vote(..)) = paper_of(&own, &papers) else {
+            let Some(Paper::Vote(voted_among, _)) = paper_of(&own, &papers) else {
                 let notify =
                     "set the meta attribute notify=true on the clone; if it is set, the next attempt will hold one";
                 return Err(Failure::generic(format!("no election was held before this promotion: {notify}")));
@@ -321,6 +323,11 @@ impl Agent {
             among.retain(|node| !lost.contains(node));
             let durable = durable?;
             let vote = self.in_line(self.await_own_position(session)?, &durable);
+            // Whatever becomes of this action, whoever is promoted next has to have what was fetched.
+            if std::mem::take(&mut has_fetched) {
+                let paper = Paper::Vote(voted_among.clone(), vote.clone());
+                self.cluster.publish(&paper, self.deadline).map_err(failed)?;
+            }
             let verdict = self.judge(&own, &vote, &among, (&papers, &durable), true)?;
             let words = self.in_words(&verdict, &own, &durable);
             match (&verdict, &vote) {
@@ -334,6 +341,7 @@ impl Agent {
                 (Verdict::CatchUp { from, theirs, .. }, _) => {
                     log::info!("election of {own}: {words}");
                     let fetched = self.fetch(from, *theirs, session);
+                    has_fetched = true;
                     if !fetched.map_err(|why| Failure::generic(format!("{words}: {why}")))? {
                         lost = self.lost_with(from)?;
                     }
@@ -441,7 +449,10 @@ fn in_words(
             )
         }
         Verdict::Wait { others } if others.is_empty() => {
-            format!("{candidate} cannot tell its own position yet; it is waited for up to election_timeout")
+            format!(
+                "{candidate} cannot tell its own position yet; when election_timeout is over it yields to a node that is known to \
+                 have as much"
+            )
         }
         Verdict::Wait { others } => {
             format!("the position of {} is not known; waiting for it up to election_timeout", named(others))
@@ -455,6 +466,11 @@ fn in_words(
         Verdict::DataInFork { node, theirs, ours } => format!(
             "{node} is on a timeline that no promotion by Pacemaker made, and has {} bytes before that, up to {theirs}, which \
              {candidate} lacks: it has {ours}; stop the instance on {node} to go on without them",
+            theirs.end.bytes_beyond(ours.end)
+        ),
+        Verdict::Hidden { node, theirs, why, ours } => format!(
+            "{node} has WAL up to {theirs} at least and cannot tell where it ends ({why}); {candidate} has {ours}, {} bytes less; \
+             mend the instance on {node}, or stop it: then this reason names the command that gives its data up",
             theirs.end.bytes_beyond(ours.end)
         ),
         Verdict::AnotherPrimary { node } => {

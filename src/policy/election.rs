@@ -10,7 +10,8 @@
 //! 3. the candidate's own position is unknown → wait for it; after the election timeout yield to the
 //!    highest known position, unless the candidate is known to have more.
 //! 4. a present node did not answer or cannot tell its position → wait; after the election timeout it
-//!    is left out, and named. Never, when what it has at least is more than the candidate has: then as in 2.
+//!    is left out, and named. Never, when what it has at least is more than the candidate has: then refuse, for as long as it
+//!    is there. It is no better candidate itself, and nobody yields to it; a promotion that comes all the same fetches that.
 //! 5. a node that was stopped holds WAL that the candidate lacks → refuse, for as long as it is
 //!    within reach.
 //! 6. the candidate should not be promoted itself, or has far more to replay than another that has as much → yield to that
@@ -118,6 +119,17 @@ pub enum Verdict {
         /// The candidate's position.
         ours: Position,
     },
+    /// A node cannot tell its position, and has more at least.
+    Hidden {
+        /// The node.
+        node: NodeName,
+        /// What it has at least.
+        theirs: Position,
+        /// Why it cannot tell.
+        why: String,
+        /// The candidate's position.
+        ours: Position,
+    },
     /// A present node takes writes.
     AnotherPrimary {
         /// The node.
@@ -162,9 +174,13 @@ pub fn decide(ballot: &Ballot<'_>) -> Verdict {
     if !unknown.is_empty() && !ballot.timed_out {
         return Verdict::Wait { others: unknown };
     }
-    if let Some((node, theirs)) = hidden_beyond(ours.position, ballot.votes) {
+    if let Some((node, theirs, why)) = hidden_beyond(ours.position, ballot.votes) {
+        let (node, ours) = (node.clone(), ours.position);
         let because = "it cannot tell its position".to_owned();
-        return yield_or_fetch(node, theirs, ballot, ballot.insists.then_some(because));
+        return match ballot.insists && ballot.can_fetch {
+            true => Verdict::CatchUp { from: node, theirs, ours, because },
+            false => Verdict::Hidden { node, theirs, why, ours },
+        };
     }
     if let Some((node, theirs)) = forked_beyond(ours.position, ballot.votes) {
         return Verdict::DataInFork { node: node.clone(), theirs, ours: ours.position };
@@ -269,11 +285,13 @@ fn better_suited<'a>(ours: &Reach, ballot: &Ballot<'a>) -> Option<(&'a NodeName,
     equal.or_else(|| behind.max_by_key(|(node, reach)| (reach.position, suited(node, reach))))
 }
 
-/// The most that a node certainly has which cannot tell its position, when that is more.
-fn hidden_beyond(ours: Position, votes: &[(NodeName, Vote)]) -> Option<(&NodeName, Position)> {
-    let unknown = votes.iter().filter(|(_, vote)| vote.reach().is_none());
-    let beyond = unknown.filter_map(|(node, vote)| Some((node, vote.at_least()?))).filter(|(_, theirs)| *theirs > ours);
-    beyond.max_by_key(|(node, theirs)| (*theirs, Reverse(*node)))
+/// The most that a node certainly has which cannot tell its position, when that is more, and why it cannot.
+fn hidden_beyond(ours: Position, votes: &[(NodeName, Vote)]) -> Option<(&NodeName, Position, String)> {
+    let unknown = votes.iter().filter_map(|(node, vote)| match vote {
+        Vote::Unknown { why, at_least } => Some((node, (*at_least)?, why.clone())),
+        Vote::At(_) | Vote::Primary | Vote::Silent | Vote::Void | Vote::Fork(_) => None,
+    });
+    unknown.filter(|(_, theirs, _)| *theirs > ours).max_by_key(|(node, theirs, _)| (*theirs, Reverse(*node)))
 }
 
 /// The most of the common WAL that is on a node which has left it, when that is more.
@@ -504,8 +522,14 @@ mod tests {
     fn who_is_known_to_have_more_is_not_left_out_though_it_cannot_tell_its_position() {
         let votes = [("a", knows_no_more_than(101)), ("b", knows_no_more_than(102)), ("c", knows_no_more_than(102))];
         assert!(matches!(verdict(&at(1, 100), &votes, &[], false), Verdict::Wait { others } if others.len() == 3));
-        assert_eq!(yielded_to(&verdict(&at(1, 100), &votes, &[], true)), "b");
+        let hidden = verdict(&at(1, 100), &votes, &[], true);
+        let why = "the disk does not answer".to_owned();
+        let expected = Verdict::Hidden { node: node("b"), theirs: position(1, 102), why, ours: position(1, 100) };
+        assert_eq!(hidden, expected, "who cannot tell is asked to be promoted, and cannot be");
         assert_eq!(fetches_from(&verdict_of_insisted(&at(1, 100), &votes, true)), ("b", position(1, 102)));
+        let (own, votes) = (at(1, 100), votes.map(|(name, vote)| (node(name), vote)));
+        let old = Ballot { own: &own, votes: &votes, left: &[], timed_out: true, insists: true, can_fetch: false };
+        assert_eq!(decide(&old), expected);
         let as_much = [("a", knows_no_more_than(100))];
         assert!(
             matches!(verdict(&at(1, 100), &as_much, &[], true), Verdict::Promote { left_out } if left_out.len() == 1)
@@ -654,6 +678,9 @@ mod tests {
             own in any_vote(), votes in any_votes(), timed_out: bool, insists: bool, can_fetch: bool,
         ) {
             let verdict = decide(&Ballot { own: &own, votes: &votes, left: &[], timed_out, insists, can_fetch });
+            if let Verdict::Yield { to, .. } = &verdict {
+                prop_assert!(votes.iter().any(|(name, vote)| name == to && vote.reach().is_some()), "{verdict:?}");
+            }
             let Verdict::Promote { left_out } = verdict else { return Ok(()) };
             let Vote::At(Reach { position: ours, .. }) = own else { panic!("promoted without a position") };
             for (name, vote) in &votes {

@@ -97,6 +97,7 @@ fn correct(about: &Correction<'_>) -> Vec<(NodeName, Score)> {
         Verdict::Wait { .. }
         | Verdict::DataElsewhere { .. }
         | Verdict::DataInFork { .. }
+        | Verdict::Hidden { .. }
         | Verdict::AnotherPrimary { .. }
         | Verdict::Barred { .. } => vec![(candidate, Score::NEVER)],
         Verdict::Yield { to, .. } => {

@@ -203,7 +203,7 @@ impl Advisor {
             Verdict::Yield { to, .. } => Decision::Yield(self.number(to)),
             Verdict::CatchUp { from, .. } => Decision::CatchUp(self.number(from)),
             Verdict::Wait { .. } => Decision::Wait,
-            Verdict::DataElsewhere { node, .. } | Verdict::DataInFork { node, .. } => {
+            Verdict::DataElsewhere { node, .. } | Verdict::DataInFork { node, .. } | Verdict::Hidden { node, .. } => {
                 Decision::DataElsewhere(self.number(node))
             }
             Verdict::AnotherPrimary { node } => Decision::AnotherPrimary(self.number(node)),
