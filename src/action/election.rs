@@ -19,7 +19,7 @@ use crate::ocf::Failure;
 use crate::policy::candidacy::Objection;
 use crate::policy::election::{Ballot, Reach, Verdict, Vote, binding, electorate, insists, judge, missing_bytes};
 use crate::policy::follow::FIRST_RELOADABLE_VERSION;
-use crate::policy::patience::{Noted, begin};
+use crate::policy::patience::{Noted, begin, is_waited_for};
 use crate::policy::promote::stand_ins;
 use crate::policy::vote::{Source, source};
 use crate::sys::{Notes, Pace, ms_since_boot};
@@ -311,6 +311,7 @@ impl Agent {
         // What nodes alone had that were lost since they voted is not within reach.
         let mut lost: Vec<NodeName> = Vec::new();
         let mut has_fetched = false;
+        let mut waiting = None;
         loop {
             let (papers, durable) = self.while_reading_durable(|| self.cluster.papers(self.deadline));
             let papers = papers.map_err(failed)?;
@@ -346,9 +347,27 @@ impl Agent {
                         lost = self.lost_with(from)?;
                     }
                 }
+                (Verdict::Wait { others }, _) if self.goes_on_waiting(&mut waiting, others, &words) => {}
                 _ => return Err(Failure::generic(words)),
             }
         }
+    }
+
+    /// Waits a moment for nodes that did not vote, as long as there is time for the promotion after that.
+    fn goes_on_waiting(&self, waiting: &mut Option<Pace>, others: &[(NodeName, Vote)], words: &str) -> bool {
+        if waiting.is_none() {
+            let picked = Notes::load(&self.notes_path()).picked_times;
+            let unmanaged = self.cluster.unmanaged(self.deadline).unwrap_or_default();
+            if !is_waited_for(others, picked, &unmanaged) {
+                return false;
+            }
+            let unmanaged = others.iter().map(|(node, _)| node).filter(|node| unmanaged.contains(node));
+            let unmanaged: Vec<_> = unmanaged.map(NodeName::as_str).collect();
+            let why = if unmanaged.is_empty() { "" } else { "; unmanaged, or in maintenance: " };
+            log::warn!("{words}{why}{}", unmanaged.join(", "));
+        }
+        let patience = self.deadline.at_most(self.deadline.remaining().saturating_sub(PROMOTION));
+        waiting.get_or_insert_with(|| Pace::up_to(Duration::from_secs(1))).step(patience)
     }
 
     fn fetch(&self, from: &NodeName, theirs: Position, session: Option<&Session>) -> Result<bool, String> {

@@ -69,6 +69,17 @@ impl Cluster {
         Ok(promoted(&parsed(&status(deadline)?)?, &self.resource))
     }
 
+    /// The nodes on which Pacemaker leaves the instance of this resource alone, and tells it nothing. With a node's maintenance
+    /// mode the instances there count as unmanaged (`native_add_running` in Pacemaker).
+    ///
+    /// # Errors
+    /// When the cluster does not answer.
+    pub fn unmanaged(&self, deadline: Deadline) -> Result<Vec<NodeName>, ClusterError> {
+        Ok(hosts(&parsed(&status(deadline)?)?, &self.resource, |instance| {
+            instance.attribute("managed") == Some("false")
+        }))
+    }
+
     /// The promoted nodes and the addresses of nodes that have another one than their name, in one look.
     ///
     /// # Errors
@@ -115,13 +126,15 @@ fn values(document: &Document<'_>, attribute: &str) -> BTreeMap<NodeName, String
 }
 
 fn promoted(document: &Document<'_>, resource: &str) -> Vec<NodeName> {
+    hosts(document, resource, |instance| matches!(instance.attribute("role"), Some("Promoted" | "Master")))
+}
+
+/// The nodes of the resource's instances that are of this kind.
+fn hosts(document: &Document<'_>, resource: &str, is_meant: impl Fn(&Node<'_, '_>) -> bool) -> Vec<NodeName> {
     let is_ours = |id: &str| id.split_once(':').map_or(id, |(name, _)| name) == resource;
-    let is_promoted = |role: &str| role == "Promoted" || role == "Master";
     let instances = document.descendants().filter(|node| node.has_tag_name("resource"));
-    let promoted = instances
-        .filter(|node| node.attribute("id").is_some_and(is_ours))
-        .filter(|node| node.attribute("role").is_some_and(is_promoted));
-    let hosts = promoted.flat_map(|instance| instance.children().filter(|child| child.has_tag_name("node")));
+    let ours = instances.filter(|node| node.attribute("id").is_some_and(is_ours)).filter(|node| is_meant(node));
+    let hosts = ours.flat_map(|instance| instance.children().filter(|child| child.has_tag_name("node")));
     hosts.filter_map(|host| host.attribute("name")?.parse().ok()).collect()
 }
 
@@ -130,15 +143,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_promoted_instance_is_found_by_its_exact_name() {
+    fn an_instance_is_found_by_its_exact_name_and_role() {
         let xml = r#"<pacemaker-result><resources><clone id="pgsql-clone">
-            <resource id="pgsql" role="Unpromoted"><node name="srv1"/></resource>
-            <resource id="pgsql" role="Promoted"><node name="srv10"/></resource>
+            <resource id="pgsql" role="Unpromoted" managed="false"><node name="srv1"/></resource>
+            <resource id="pgsql" role="Promoted" managed="true"><node name="srv10"/></resource>
             <resource id="pgsql2" role="Promoted"><node name="srv2"/></resource>
             <resource id="pgsql:2" role="Master"><node name="srv3"/></resource>
             </clone></resources></pacemaker-result>"#;
         let names: Vec<_> = promoted(&parsed(xml).unwrap(), "pgsql").iter().map(ToString::to_string).collect();
         assert_eq!(names, ["srv10", "srv3"]);
+        let unmanaged = hosts(&parsed(xml).unwrap(), "pgsql", |node| node.attribute("managed") == Some("false"));
+        assert_eq!(unmanaged, ["srv1".parse().unwrap()]);
     }
 
     #[test]

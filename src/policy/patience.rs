@@ -3,8 +3,18 @@
 //! The election's timeout is kept over all attempts: a candidate that waits for somebody is excluded, stands again with its
 //! next monitor, and is picked again. It is another election when nobody was picked for [`GAP`]: the candidates had been
 //! taken away, or the cluster was stopped, and what was waited for then says nothing about now.
+//!
+//! Before a promotion the wait costs nothing: the candidate is excluded. A promotion that is under way all the same:
+//!
+//! | waits for | what it does |
+//! |---|---|
+//! | one that has voted, and cannot tell | fails at once: the next election asks it anew |
+//! | one that did not vote, for the first time | the same: its notification may have been killed |
+//! | the same again, or one whose notifications Pacemaker does not run: unmanaged, or in maintenance | waits: each failure brings the candidate nearer to its `migration-threshold` |
 
 use std::time::Duration;
+
+use crate::types::{NodeName, Vote};
 
 /// Longer than it takes until an excluded candidate is picked again: a monitor's interval, usually 10 s.
 pub const GAP: Duration = Duration::from_secs(300);
@@ -26,9 +36,37 @@ pub fn begin(noted: Noted, now: u64) -> u64 {
     if since <= seen && gap.is_some_and(|gap| gap <= GAP) { since } else { now }
 }
 
+/// Whether a promotion that is under way waits for these nodes, when its candidate was picked so often in a row.
+#[must_use]
+pub fn is_waited_for(others: &[(NodeName, Vote)], picked: u32, unmanaged: &[NodeName]) -> bool {
+    let will_not_vote = |node: &NodeName| picked >= 2 || unmanaged.contains(node);
+    !others.is_empty() && others.iter().all(|(node, vote)| *vote == Vote::Silent && will_not_vote(node))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_promotion_waits_for_nobody_who_may_still_tell_in_another_election() {
+        let [a, b] = ["a", "b"].map(|name| name.parse::<NodeName>().unwrap());
+        let unknown = Vote::Unknown { why: String::new(), at_least: None };
+        let vote = |node: &NodeName, vote: &Vote| (node.clone(), vote.clone());
+        let (silent, mixed) = ([vote(&a, &Vote::Silent)], [vote(&a, &Vote::Silent), vote(&b, &unknown)]);
+        let in_maintenance = std::slice::from_ref(&a);
+        for (others, picked, unmanaged, waits) in [
+            (&silent[..], 1, &[][..], false),
+            (&silent, 2, &[], true),
+            (&silent, 1, in_maintenance, true),
+            (&silent, 1, std::slice::from_ref(&b), false),
+            (&mixed, 2, in_maintenance, false),
+            (&mixed[1..], 9, &[], false),
+            // The candidate itself.
+            (&[], 9, in_maintenance, false),
+        ] {
+            assert_eq!(is_waited_for(others, picked, unmanaged), waits, "{others:?} {picked} {unmanaged:?}");
+        }
+    }
 
     #[test]
     fn an_election_is_another_one_after_a_gap_and_after_a_boot() {

@@ -13,7 +13,7 @@ pub(crate) struct Attributes {
 
 impl Attributes {
     pub(crate) fn new(store: &Path, resource: &str) -> Attributes {
-        for file in ["calls", "members", "promoted"] {
+        for file in ["calls", "members", "promoted", "unmanaged"] {
             fs::write(store.join(file), "").unwrap();
         }
         Attributes { store: store.to_owned(), resource: resource.to_owned() }
@@ -139,6 +139,11 @@ impl Attributes {
     pub(crate) fn set_promoted(&self, names: &[&str]) {
         let lines: String = names.iter().map(|name| format!("{name}\n")).collect();
         fs::write(self.store.join("promoted"), lines).unwrap();
+    }
+
+    /// A node whose instance Pacemaker leaves alone, as `crm_mon` shows it.
+    pub(crate) fn set_unmanaged(&self, name: &str) {
+        fs::write(self.store.join("unmanaged"), format!("{name}\n")).unwrap();
     }
 
     /// From now on every tool prints this text when it is asked.

@@ -69,6 +69,9 @@ echo '<pacemaker-result><resources><clone id="clone">'
 while read -r node; do
     echo "<resource id=\"@RESOURCE@\" role=\"Promoted\"><node name=\"$node\"/></resource>"
 done <"$store/promoted"
+while read -r node; do
+    echo "<resource id=\"@RESOURCE@\" role=\"Unpromoted\" managed=\"false\"><node name=\"$node\"/></resource>"
+done <"$store/unmanaged"
 echo '</clone></resources><node_attributes>'
 name=pgbaton-@RESOURCE@-address
 for file in "$store/attributes/$name"/*; do
