@@ -210,6 +210,69 @@ fn neither_is_one_whose_primary_does_not_come_back() {
     }
 }
 
+/// srv2 was promoted while srv3 was away, which follows it since.
+fn promoted_while_one_was_away() -> (Arc<Cluster>, String, Node, Node) {
+    let (cluster, primary, second, third) = in_service();
+    let old = cluster.attributes.record();
+    third.stop_fast();
+    lose_power(&cluster, &[&primary]);
+    let promotion = Promotion::new(&second, &["srv2"]);
+    promotion.announce(&[&second]);
+    promotion.promote().expect_code(0);
+    cluster.move_address_to(&second);
+    cluster.attributes.set_promoted(&["srv2"]);
+    second.call("monitor").run().expect_code(8);
+    third.run_as_standby();
+    second.await_streaming("srv3");
+    (cluster, old, second, third)
+}
+
+/// Somebody restores an old cluster configuration beside a primary that runs.
+#[test]
+fn a_primary_corrects_a_record_that_is_out_of_date() {
+    let (cluster, old, second, _third) = promoted_while_one_was_away();
+    let record = cluster.attributes.record();
+    assert!(record.contains(" srv2 1@0/0 2@0/"), "{record}");
+    for restored in [old.as_str(), ""] {
+        cluster.attributes.set_record(restored);
+        second.call("monitor").run().expect_code(8);
+        let path = second.data.with_file_name("run").join(format!("pgbaton-{}.json", cluster.resource));
+        let mut notes: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        notes["roster"]["read_ms"] = u64::MAX.into();
+        fs::write(path, notes.to_string()).unwrap();
+        let corrected = second.call("monitor").run().expect_code(8);
+        assert_eq!(corrected.logged("the record in the cluster configuration is out of date"), 1, "{corrected:#?}");
+        assert_eq!(cluster.attributes.record(), record);
+    }
+}
+
+/// The same, and the primary is lost before it has looked: a standby that follows it knows its timeline.
+#[test]
+fn who_follows_the_primary_knows_its_timeline_to_be_the_clusters() {
+    let (cluster, old, second, third) = promoted_while_one_was_away();
+    assert!(!promise(&third).exists());
+    third.call("monitor").run().expect_code(0);
+    assert_eq!(fs::read_to_string(promise(&third)).unwrap(), "1 2\n");
+    cluster.attributes.set_record(&old);
+    lose_power(&cluster, &[&second]);
+    let promotion = Promotion::new(&third, &["srv3"]);
+    promotion.announce(&[&third]);
+    promotion.promote().expect_code(0);
+}
+
+/// Of what a person has promoted, and the address led to, it knows nothing.
+#[test]
+fn who_follows_what_a_person_has_promoted_does_not() {
+    let (cluster, primary, second, third) = promoted_by_hand();
+    lose_power(&cluster, &[&primary]);
+    cluster.move_address_to(&second);
+    second.await_streaming("srv3");
+    for (node, code) in [(&second, 8), (&third, 0)] {
+        node.call("monitor").run().expect_code(code);
+    }
+    assert!(!promise(&third).exists());
+}
+
 /// The primary, and then its successor, with all that was written on its timeline.
 fn lose_two_primaries(cluster: &Cluster, primary: &Node, second: &Node, third: &Node) {
     lose_power(cluster, &[primary]);

@@ -104,6 +104,22 @@ impl Agent {
         }
     }
 
+    /// For a standby that streams: the timeline that the cluster's primary says it writes is the cluster's, also for a node that
+    /// was away when it was made, and should the record be lost or replaced by an old one. Asked once for each timeline.
+    pub(super) fn promise_what_is_followed(&self, timeline: Option<Timeline>) {
+        let Some(timeline) = timeline.filter(|timeline| timeline.0 > 1) else { return };
+        if self.instance.promised_timeline() >= Some(timeline)
+            || Notes::load(&self.notes_path()).followed_timeline == Some(timeline.0)
+        {
+            return;
+        }
+        let primary = self.other_primary(self.deadline.at_most(QUESTIONS));
+        if primary.is_some_and(|primary| primary.history.last().timeline == timeline) {
+            self.promise(timeline);
+            self.change_notes(|notes| notes.followed_timeline = Some(timeline.0));
+        }
+    }
+
     pub(super) fn by_hand_in_words(&self) -> String {
         format!(
             "this instance takes writes, and Pacemaker has not promoted it: a person has promoted it, or started it by hand; it \

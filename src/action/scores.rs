@@ -53,7 +53,7 @@ impl Agent {
         let sending = session.sending(deadline).map_err(|e| Failure::generic(e.to_string()))?;
         let mut notes = before.clone();
         notes.forget_election();
-        self.refresh_roster(&mut notes, deadline);
+        self.refresh_roster(&own, sending.timeline, &mut notes, deadline);
         let Judgement { scores, connected, maxlag, away_for, strikes, plan } =
             self.look_at(&own, &sending, &mut notes, deadline)?;
         notes.scores = notes.scores.filter(|_| plan.changes.is_empty());

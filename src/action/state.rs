@@ -183,6 +183,7 @@ impl Agent {
         if following.streams && !following.from_itself {
             self.note_stream(true);
             self.note_here();
+            self.promise_what_is_followed(following.timeline);
             return Some(condition);
         }
         // A receiver tries again every few seconds, and the address moves with the primary.

@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::{Agent, finish};
+use crate::cluster::Durable;
 use crate::instance::Sending;
 use crate::policy::candidacy::Lacks;
 use crate::policy::score::Connected;
 use crate::policy::strike::{Plan, View, plan};
 use crate::sys::{Deadline, Notes, Roster, ms_since_boot, utc_now};
-use crate::types::{NodeName, Position, Score};
+use crate::types::{NodeName, Position, Score, Timeline};
 
 /// How long one write may take.
 const WRITE: Duration = Duration::from_secs(2);
@@ -55,19 +56,35 @@ impl Agent {
         roster.struck = names(&struck);
     }
 
-    /// The nodes and who of them is struck off, from the notes while that is fresh: a person may take a node back.
-    pub(super) fn refresh_roster(&self, notes: &mut Notes, deadline: Deadline) {
+    /// The nodes and who of them is struck off, from the notes while that is fresh: a person may take a node back. What a person
+    /// has done to the record, by restoring an old configuration for instance, is seen in the same look, and undone by
+    /// [`Self::publish_timeline`].
+    pub(super) fn refresh_roster(&self, own: &NodeName, timeline: Timeline, notes: &mut Notes, deadline: Deadline) {
         if notes.roster.as_ref().is_some_and(Roster::is_fresh) {
             return;
         }
         match self.cluster.durable(deadline) {
             Ok(durable) => {
+                if notes.published_timeline.is_some() && self.is_out_of_date(&durable, own, timeline, deadline) {
+                    log::warn!("the record in the cluster configuration is out of date: it is written again");
+                    notes.published_timeline = None;
+                }
                 let struck = durable.lacks.keys().map(ToString::to_string).collect();
                 let nodes = durable.nodes.iter().map(ToString::to_string).collect();
                 notes.roster = Some(Roster { read_ms: ms_since_boot(), nodes, struck });
             }
             Err(error) => log::warn!("cannot see which nodes are struck off: {error}"),
         }
+    }
+
+    /// Whether the record is not this primary's. One that is younger may be another's, that takes writes as well.
+    fn is_out_of_date(&self, durable: &Durable, own: &NodeName, timeline: Timeline, deadline: Deadline) -> bool {
+        let Some(record) = &durable.record else { return true };
+        let last = record.history.last().timeline;
+        if record.primary == *own && last == timeline || last > timeline && self.other_primary(deadline).is_some() {
+            return false;
+        }
+        true
     }
 
     /// What was written, all at the same time.

@@ -4,10 +4,11 @@ use super::upstream::sends_to;
 use super::{Session, SqlError};
 use crate::policy::archive::Look;
 use crate::sys::Deadline;
-use crate::types::{Lsn, NodeName};
+use crate::types::{Lsn, NodeName, Timeline};
 
 const QUERY: &str = "select coalesce((select status from pg_stat_wal_receiver), ''), pg_is_wal_replay_paused(), \
-     pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn(), (select latest_end_lsn from pg_stat_wal_receiver), ";
+     pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn(), (select latest_end_lsn from pg_stat_wal_receiver), \
+     (select received_tli from pg_stat_wal_receiver), ";
 
 /// A setting since version 12.
 const ARCHIVE_QUERY: &str = "select coalesce(current_setting('restore_command', true), '') <> '', \
@@ -29,6 +30,8 @@ pub struct Following {
     pub replayed: Option<Lsn>,
     /// The end of the primary's WAL when the primary was heard of last.
     pub primary_end: Option<Lsn>,
+    /// The timeline that it receives.
+    pub timeline: Option<Timeline>,
 }
 
 impl Session {
@@ -60,11 +63,12 @@ impl Session {
         let streams = text(0) == Some("streaming");
         Ok(Following {
             streams,
-            from_itself: streams && text(5) == Some("t"),
+            from_itself: streams && text(6) == Some("t"),
             paused: text(1) == Some("t"),
             received: lsn(2),
             replayed: lsn(3),
             primary_end: lsn(4),
+            timeline: text(5).and_then(|number| number.parse().ok()),
         })
     }
 }

@@ -65,6 +65,8 @@ pub struct Notes {
     pub planted_since_ms: Option<u64>,
     /// The oldest WAL of this primary, as it was published for a standby that may need it.
     pub published_oldest: Option<String>,
+    /// The timeline that this standby follows, and was told to be the cluster's.
+    pub followed_timeline: Option<u32>,
     /// How many monitors in a row this standby did not stream.
     pub looks_without_stream: u32,
     /// Why this standby cannot follow and is not mended, as the log has it already.

@@ -92,6 +92,11 @@ impl Attributes {
         self.store.join("permanent").join(node).join(format!("pgbaton-{}-{what}", self.resource))
     }
 
+    /// As an administrator who restores an old cluster configuration.
+    pub(crate) fn set_record(&self, record: &str) {
+        fs::write(self.store.join("properties").join(format!("pgbaton-{}-record", self.resource)), record).unwrap();
+    }
+
     /// As an administrator who knows better.
     pub(crate) fn forget_record(&self) {
         fs::remove_file(self.store.join("properties").join(format!("pgbaton-{}-record", self.resource))).unwrap();
