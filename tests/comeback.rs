@@ -6,14 +6,17 @@ mod support;
 
 use std::fs;
 use std::process::Command;
+use std::sync::Arc;
 
 use support::agent::{Answer, Call};
 use support::cluster::Cluster;
 use support::node::{Node, Seen};
+use support::processes::await_titled;
 use support::rejoin::{
     Diverged, bindir_with, diverged, diverged_by, diverged_with, expect_following, inserts_in, miss_wal,
     primary_and_standby, promote, write_segments,
 };
+use support::transition::Promotion;
 use support::wait_until;
 
 /// What `initdb` leaves as it is: WAL is kept for nobody.
@@ -246,41 +249,131 @@ fn leave_alone(primary: &Node, standbys: &[&Node]) {
     }
 }
 
-/// The first source has given pages away that nobody else has, and is lost.
-#[test]
-fn a_half_rewound_directory_is_rewound_to_the_primary_that_is_there_then() {
+/// A diverged primary, the one that took its place, and a third node that has not received what that wrote last.
+fn diverged_from_one_that_is_alone() -> (Arc<Cluster>, Node, Node, Node) {
     let cluster = Cluster::new();
     cluster.attributes.set_members(&["srv1", "srv2", "srv3"]);
     let (old, standbys) = cluster.replicating("srv1", &["srv2", "srv3"]);
-    let [new, third] = &standbys[..] else { panic!("two standbys") };
+    let [new, third] = <[Node; 2]>::try_from(standbys).expect("two standbys");
     old.sql("create table rows (n int)");
-    old.await_streaming("srv2");
-    old.await_streaming("srv3");
-    leave_alone(&old, &[new, third]);
+    for node in [&new, &third] {
+        old.await_streaming(&node.name);
+        node.sql("alter system set wal_keep_size = '512MB'");
+        node.sql("select pg_reload_conf()");
+    }
+    leave_alone(&old, &[&new, &third]);
     old.sql("insert into rows select generate_series(1, 1000)");
     old.crash();
-    promote(&cluster, new, &["srv2"]);
+    promote(&cluster, &new, &["srv2"]);
     new.await_streaming("srv3");
     new.sql("create table fresh as select n, n as other from generate_series(1, 5000) n");
+    new.sql("checkpoint");
+    write_segments(&new, 1);
+    new.sql("insert into rows values (1)");
     new.await_streaming("srv3");
-    leave_alone(new, &[third]);
+    third.stop_fast();
     new.sql("insert into fresh select n, -1 from generate_series(5001, 20000) n");
     new.sql("create table lost as select generate_series(1, 5000)");
-    new.sql("checkpoint");
-    cluster.move_address_to(new);
-    start_interrupted(&old);
-    old.call("stop").run().expect_code(0);
+    cluster.move_address_to(&new);
+    (cluster, old, new, third)
+}
+
+fn lose(cluster: &Cluster, new: &Node, third: &Node) {
     new.crash();
-    promote(&cluster, third, &["srv3"]);
+    cluster.take_address_away();
+    third.run_as_standby();
+}
+
+fn lose_first_source(cluster: &Cluster, new: &Node, third: &Node) {
+    lose(cluster, new, third);
+    promote(cluster, third, &["srv3"]);
+    take_over(cluster, third);
+}
+
+fn take_over(cluster: &Cluster, third: &Node) {
+    cluster.move_address_to(third);
+    cluster.attributes.set_promoted(&["srv3"]);
+    third.call("monitor").run().expect_code(8);
     third.sql("insert into fresh select n, -2 from generate_series(5001, 9000) n");
-    let start = old.call("start").timeout(60_000).run().expect_code(0);
-    assert_eq!(start.logged("rewinding from srv3 now, and no longer from srv2"), 1, "{start:#?}");
-    assert_eq!(old.seen(), Seen::Standby, "{start:#?} {:?}", marker(&old));
-    expect_following(&old, third);
+}
+
+fn expect_same(old: &Node, third: &Node) {
+    expect_following(old, third);
     let seen = |node: &Node| {
         node.sql("select count(*) || ' ' || sum(other) || ' ' || (select count(*) from pg_class) from fresh")
     };
-    assert_eq!(seen(&old), seen(third));
+    assert_eq!(seen(old), seen(third));
+}
+
+/// The first source has given pages away that nobody else has, and is lost.
+#[test]
+fn a_half_rewound_directory_is_rewound_to_the_primary_that_is_there_then() {
+    let (cluster, old, new, third) = diverged_from_one_that_is_alone();
+    new.sql("checkpoint");
+    start_interrupted(&old);
+    old.call("stop").run().expect_code(0);
+    lose_first_source(&cluster, &new, &third);
+    let start = old.call("start").timeout(60_000).run().expect_code(0);
+    assert_eq!(start.logged("rewinding from srv3 now, and no longer from srv2"), 1, "{start:#?}");
+    assert_eq!(old.seen(), Seen::Standby, "{start:#?} {:?}", marker(&old));
+    expect_same(&old, &third);
+}
+
+/// It is rewound, and has only so many segments of the WAL up to where its source was then. Its server recovers, and the source
+/// is lost: the third node has the beginning of the second segment.
+fn rewound_in_vain(segments: usize) -> (Arc<Cluster>, Node, Node) {
+    let (cluster, old, new, third) = diverged_from_one_that_is_alone();
+    let cut = format!(
+        "case \"$*\" in *--dry-run*) exec $real \"$@\" ;; esac\n\
+         $real \"$@\" && ls {}/pg_wal/00000002*[0-9A-F] | sort | tail -n +{} | xargs truncate -s 0",
+        old.data.display(),
+        segments + 1
+    );
+    let bin = bindir_with(&old, "pg_rewind", &cut);
+    new.sql("select pg_switch_wal()");
+    new.sql("insert into fresh values (0, 0)");
+    let start = old.call("start").parameter("bindir", bin.to_str().unwrap()).timeout(700).run();
+    wait_until("it is rewound", || marker(&old).is_some_and(|text| text.contains("\"Done\"")));
+    assert_eq!(old.seen(), Seen::Down, "{start:#?}");
+    lose(&cluster, &new, &third);
+    old.call("monitor").timeout(4_000).run();
+    await_titled(&old.data, "postgres: walreceiver");
+    (cluster, old, third)
+}
+
+#[test]
+fn a_rewound_instance_whose_source_was_lost_holds_up_nobody_and_is_rewound_to_the_next_primary() {
+    let (cluster, old, third) = rewound_in_vain(1);
+    let promotion = Promotion::new(&third, &["srv1", "srv3"]).election_timeout("1");
+    wait_until("it is promoted", || {
+        promotion.announce(&[&old, &third]);
+        promotion.promote().code == 0
+    });
+    take_over(&cluster, &third);
+    // Its server waits for what nobody has, and is ended for that.
+    wait_until("it is rewound again", || {
+        old.call("monitor").timeout(20_000).run().expect_code(0);
+        old.seen() == Seen::Standby && marker(&old).is_none()
+    });
+    expect_same(&old, &third);
+    assert_eq!((inserts_in(&old.kept_aside()[0]), old.kept_aside().len()), (1000, 1));
+}
+
+/// Another rewind would leave it there.
+#[test]
+fn what_was_replayed_of_a_lost_source_is_not_rewound_but_cloned() {
+    let (cluster, old, third) = rewound_in_vain(2);
+    promote(&cluster, &third, &["srv3"]);
+    take_over(&cluster, &third);
+    wait_until("it is given up", || {
+        let monitor = old.call("monitor").run().expect_code(0);
+        monitor.logged("has replayed WAL of its first source") == 1
+    });
+    assert_eq!(old.seen(), Seen::Down);
+    let refused = old.call("start").timeout(60_000).run().expect_code(1);
+    assert!(refused.reason().contains("has replayed") && refused.reason().contains("rejoin=clone"), "{refused:#?}");
+    old.call("start").parameter("rejoin", "clone").timeout(60_000).run().expect_code(0);
+    expect_same(&old, &third);
 }
 
 fn abandon(node: &Node) -> String {

@@ -7,10 +7,10 @@ use super::rejoin::{WayIn, doing, in_words};
 use crate::cluster::Record;
 use crate::instance::rejoin::{Marker, Task};
 use crate::ocf::{ExitCode, Failure};
-use crate::policy::attempt::{self, Attempt, Facts, Progress, Source, fitness};
+use crate::policy::attempt::{self, Attempt, Facts, Progress, Source, fitness, is_in_vain};
 use crate::policy::condition::Condition;
 use crate::policy::rejoin::{OwnWal, Rejoin, Trouble};
-use crate::types::{Lsn, Vote};
+use crate::types::{History, Lsn, Vote};
 
 /// The words of the node attribute while a half rewound or cloned instance has no primary to go on with, and the reason.
 const NO_SOURCE: &str = "waiting for a primary to go on with";
@@ -35,6 +35,41 @@ impl Agent {
         }
     }
 
+    /// The marker of a rewind that is done in vain, written as that of one that was interrupted. Nobody is at work, and no server
+    /// runs.
+    pub(super) fn done_in_vain(&self, done: &Marker) -> Result<Option<Marker>, Failure> {
+        let Some((source, end)) = self.is_in_vain(done) else { return Ok(None) };
+        // PostgreSQL renames it before it replays the first record (`InitWalRecovery`, and `StartupXLOG` before 15).
+        let has_replayed = std::fs::symlink_metadata(self.instance.data_directory().join("backup_label")).is_err();
+        let again = done.clone().again(has_replayed.then_some((&source, end)));
+        log::warn!(
+            "this instance was rewound to {}, which is lost: it needs WAL that the primary does not have, so it is half rewound",
+            done.primary
+        );
+        self.instance.plan_rejoin(again.clone(), self.deadline)?;
+        Ok(Some(again))
+    }
+
+    /// Whether a rewound instance will never be consistent with the primary that is there: the history of the source that it was
+    /// made from, and how far it may have been replayed.
+    pub(super) fn is_in_vain(&self, done: &Marker) -> Option<(History, Lsn)> {
+        let primary = Some(done).filter(|done| done.task == Task::Rewind).and_then(|_| self.primary_there())?;
+        let judged = || {
+            let control = self.instance.control_data(self.deadline).map_err(|e| e.to_string())?;
+            let Some(needed) = control.min_recovery else { return Ok(None) };
+            let end = self.instance.end_by_files(&control, self.deadline)?.map(|found| found.end);
+            let history = self.instance.history_of(needed.timeline, control.segment_size, self.deadline);
+            let history = history.map_err(|e| e.to_string())?;
+            let source = OwnWal { system: control.system, history, end: Some(needed.end) };
+            let in_vain = is_in_vain(end, &source, &primary.reference());
+            Ok::<_, String>(in_vain.then_some((source.history, end.unwrap_or(needed.end))))
+        };
+        judged().unwrap_or_else(|why| {
+            log::warn!("cannot compare this rewound instance with {}: {why}", primary.primary);
+            None
+        })
+    }
+
     /// What is known before another attempt.
     pub(super) fn facts(&self, marker: &Marker, primary: Option<&Record>) -> Result<Facts, Failure> {
         let progress = match marker.task {
@@ -50,7 +85,14 @@ impl Agent {
             (None, _) => Source::Nobody,
             (Some(primary), Some((history, fork))) if progress == Progress::HalfRewound => {
                 let system = self.instance.control_data(self.deadline).map_or(primary.system, |control| control.system);
-                fitness(&OwnWal { system, history, end: Some(Lsn(u64::MAX)) }, fork, &primary.reference())
+                let wal = |history, end| OwnWal { system, history, end: Some(end) };
+                match marker.replayed() {
+                    Err(()) => Source::Unfit("what its server has replayed is not understood".to_owned()),
+                    Ok(replayed) => {
+                        let replayed = replayed.map(|(history, end)| wal(history, end));
+                        fitness(&wal(history, Lsn(u64::MAX)), fork, replayed.as_ref(), &primary.reference())
+                    }
+                }
             }
             // What an older agent has begun goes on with its own source only.
             (Some(_), None) if progress == Progress::HalfRewound && !same => {

@@ -36,7 +36,10 @@ impl Agent {
             // A start looks anew: the directory may have been filled, the parameter changed.
             Rejoining::Waiting(_) => self.end_of_rejoin().and_then(|_| self.way_in_without_marker()),
             // The marker stays until the server answers: its recovery may outlast this action.
-            Rejoining::Done(_) => Ok(WayIn::Launch),
+            Rejoining::Done(marker) => match self.done_in_vain(&marker)? {
+                Some(again) => self.way_in_again(&again),
+                None => Ok(WayIn::Launch),
+            },
             Rejoining::UnderWay(marker) => self.await_worker(&marker),
             Rejoining::Interrupted(marker) => self.way_in_again(&marker),
         }
@@ -104,7 +107,10 @@ impl Agent {
             return None;
         }
         if self.instance.is_running() && !is_under_way(&rejoining) {
-            return if self.recovers_after_rejoin() { self.monitor_recovery().map(Ok) } else { None };
+            return match rejoining {
+                Ok(Rejoining::Done(marker)) => self.monitor_recovery(&marker).map(Ok),
+                _ => None,
+            };
         }
         let probe = self.request.meta.probe;
         match rejoining {
@@ -113,7 +119,11 @@ impl Agent {
             Ok(_) if probe => None,
             Ok(Rejoining::Waiting(marker)) => Some(self.clone_or_go_on_waiting(&marker)),
             Ok(Rejoining::Interrupted(marker)) => Some(self.monitor_interrupted(&marker)),
-            Ok(Rejoining::Done(_)) => Some(self.rejoin_done()),
+            Ok(Rejoining::Done(marker)) => Some(match self.done_in_vain(&marker) {
+                Ok(Some(again)) => self.monitor_interrupted(&again),
+                Ok(None) => self.rejoin_done(),
+                Err(failure) => Err(failure),
+            }),
             Ok(Rejoining::No) => None,
         }
     }
@@ -127,11 +137,11 @@ impl Agent {
     }
 
     /// Of a server that was rewound or cloned. `None` when it is to be looked at as any other.
-    fn monitor_recovery(&self) -> Option<ExitCode> {
+    fn monitor_recovery(&self, marker: &Marker) -> Option<ExitCode> {
         match self.state() {
             State::Starting if self.request.meta.probe => Some(ExitCode::Success),
             State::Starting => {
-                let mending = self.mend_recovering().unwrap_or_else(|failure| {
+                let mending = self.mend_recovering(marker).unwrap_or_else(|failure| {
                     log::warn!("this instance recovers: {failure}");
                     None
                 });
@@ -211,6 +221,7 @@ impl Agent {
             fork: None,
             redo: None,
             touched: false,
+            replayed: None,
             hopeless: None,
             percent: None,
             failures: 0,
@@ -353,7 +364,9 @@ impl Agent {
         let mut own = self.instance.own_wal(&control, self.deadline).map_err(|e| e.to_string())?;
         let mut found = standing(&own, &primary.reference());
         if found == Standing::NeedsEnd {
-            own.end = Some(self.instance.end_of_wal(&own, &control, self.deadline).map_err(|e| e.to_string())?);
+            let end = self.instance.end_of_wal(&own, &control, self.deadline).map_err(|e| e.to_string())?;
+            // Its files hold changes up to there, whatever became of that WAL.
+            own.end = Some(end.max(control.min_recovery.map_or(Lsn(0), |needed| needed.end)));
             found = standing(&own, &primary.reference());
         }
         Ok(trouble(found, &control))
@@ -384,10 +397,15 @@ impl Agent {
         }
     }
 
-    /// The server of a rewound or cloned instance waits for ever for WAL that the primary has removed before it was sent.
-    fn mend_recovering(&self) -> Result<Option<Condition>, Failure> {
+    /// The server of a rewound or cloned instance waits for ever for WAL that the primary has removed before it was sent, or
+    /// that it never had.
+    fn mend_recovering(&self, marker: &Marker) -> Result<Option<Condition>, Failure> {
         if self.note_stream(false) < 2 {
             return Ok(None);
+        }
+        if self.is_in_vain(marker).is_some() {
+            self.end_for_mending()?;
+            return Ok(Some(condition_of(marker)));
         }
         let deadline = self.deadline.at_most(Duration::from_secs(5));
         let Vote::At(reach) = self.instance.reach_by_files(deadline) else { return Ok(None) };
@@ -408,12 +426,16 @@ impl Agent {
                 Ok(Condition::standby(state_of(trouble), Some(refused.to_string())))
             }
             Ok(marker) => {
-                let ended = self.instance.end(budget(self.deadline.remaining() / 2), &|| false);
-                ended.map_err(|e| Failure::generic(e.to_string()))?;
+                self.end_for_mending()?;
                 self.start_worker(&marker)?;
                 Ok(condition_of(&marker))
             }
         }
+    }
+
+    fn end_for_mending(&self) -> Result<(), Failure> {
+        let ended = self.instance.end(budget(self.deadline.remaining() / 2), &|| false);
+        ended.map(drop).map_err(|e| Failure::generic(e.to_string()))
     }
 
     fn trouble_of_running(

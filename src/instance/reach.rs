@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::processes::Processes;
+use super::rejoin::Rejoining;
 use super::wal_end::{Begin, end_of_files};
 use super::wal_page::Kind;
 use super::{ControlData, Instance};
@@ -28,18 +29,29 @@ impl Instance {
 
     fn read_reach(&self, deadline: Deadline) -> Result<Vote, String> {
         let control = self.control_data(deadline).map_err(|e| e.to_string())?;
-        let kind = Kind { segment_size: control.segment_size, system: Some(control.system) };
-        let begin = Begin { timeline: control.timeline, at: control.redo };
-        let Some(position) = self.end_in_files(begin, kind, deadline)? else {
+        let end = self.end_by_files(&control, deadline)?;
+        // After a rewind it is the source that was there, and this instance holds no more than its WAL.
+        let is_rewound = matches!(self.rejoining(), Ok(Rejoining::Done(_)));
+        let at_least = if is_rewound { end } else { control.min_recovery };
+        let Some(position) = end else {
             let why = format!("it has no WAL from {} on, where its recovery begins", control.redo);
-            return Ok(Vote::Unknown { why, at_least: control.min_recovery });
+            return Ok(Vote::Unknown { why, at_least });
         };
         if let Some(needed) = control.min_recovery.filter(|needed| position.end < needed.end) {
             let why = format!("its WAL ends at {}, and it is not consistent before {}", position.end, needed.end);
-            return Ok(Vote::Unknown { why, at_least: Some(needed) });
+            return Ok(Vote::Unknown { why, at_least });
         }
         let to_replay = position.end.bytes_beyond(self.replayed_by_title(&control).unwrap_or(control.redo));
         Ok(Vote::At(Reach { position, to_replay, serves: false, unfit: None }))
+    }
+
+    /// Where the WAL ends with which this instance, which does not run, would recover. `None` when it has none.
+    ///
+    /// # Errors
+    /// When the WAL cannot be read.
+    pub fn end_by_files(&self, control: &ControlData, deadline: Deadline) -> Result<Option<Position>, String> {
+        let kind = Kind { segment_size: control.segment_size, system: Some(control.system) };
+        self.end_in_files(Begin { timeline: control.timeline, at: control.redo }, kind, deadline)
     }
 
     fn end_in_files(&self, begin: Begin, kind: Kind, deadline: Deadline) -> Result<Option<Position>, String> {

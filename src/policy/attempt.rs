@@ -16,7 +16,8 @@
 //! | a whole copy, not yet in its place | whatever, or none | whatever | comes to its place |
 //! | half cloned | any | `none`, `rewind` | refused |
 //!
-//! A half rewound directory has pages of its source. They go with a rewind from the fork of the first one, or from an
+//! One that is done is half rewound again when it can never become consistent: the source was lost while, or soon after, it was
+//! copied from, and the primary now has less of it. A half rewound directory has pages of its source. They go with a rewind from the fork of the first one, or from an
 //! earlier one: all that the first one has overwritten is fetched again. A primary that forked off later is unfit.
 
 use std::collections::BTreeSet;
@@ -118,14 +119,25 @@ fn word(rejoin: Rejoin) -> &'static str {
     }
 }
 
-/// Whether a directory that is half rewound, with its own WAL as it was before and the fork that it was rewound to, can be
-/// rewound to this primary.
+/// Whether an instance that was rewound, and is not consistent, never will be with this primary: it needs what its source wrote
+/// up to `needed`, its own WAL ends before that, and the primary has left the source before that, too.
 #[must_use]
-pub fn fitness(own: &OwnWal, fork: Lsn, primary: &Reference) -> Source {
+pub fn is_in_vain(end: Option<Lsn>, needed: &OwnWal, primary: &Reference) -> bool {
+    end < needed.end && matches!(standing(needed, primary), Standing::Diverged(_))
+}
+
+/// Whether a directory that is half rewound, with its own WAL as it was before and the fork that it was rewound to, can be
+/// rewound to this primary. A server may have replayed some of a lost source's WAL in it: another rewind knows nothing of that.
+#[must_use]
+pub fn fitness(own: &OwnWal, fork: Lsn, replayed: Option<&OwnWal>, primary: &Reference) -> Source {
     let later =
         |forked: &str| Source::Unfit(format!("the first attempt was made from {fork}, and the primary {forked}"));
+    let is_common = |replayed: &OwnWal| standing(replayed, primary) == Standing::CanFollow;
     match standing(own, primary) {
         Standing::Foreign { .. } => Source::Foreign,
+        _ if !replayed.is_none_or(is_common) => {
+            Source::Unfit("it has replayed WAL of its first source that the primary does not have".to_owned())
+        }
         Standing::Diverged(now) if now.hidden => {
             Source::Unfit("both wrote timelines of the same number, which pg_rewind cannot tell apart".to_owned())
         }
@@ -210,12 +222,50 @@ mod tests {
             let system = SystemId(7);
             let own = OwnWal { system, history: "1@0/0".parse().unwrap(), end: Some(Lsn(0x700)) };
             let primary = Reference { system, history: primary.parse().unwrap() };
-            let found = match fitness(&own, Lsn(0x500), &primary) {
+            let found = match fitness(&own, Lsn(0x500), None, &primary) {
                 Source::Fit => "fit",
                 Source::Unfit(_) => "later",
                 other => panic!("{other:?}"),
             };
             assert_eq!(found, expected, "{primary:?}");
+        }
+    }
+
+    fn of_source(end: u64) -> OwnWal {
+        OwnWal { system: SystemId(7), history: "1@0/0 2@0/500".parse().unwrap(), end: Some(Lsn(end)) }
+    }
+
+    /// It was rewound to timeline 2, from 0/500 on, and needs that up to 0/900.
+    #[test]
+    fn a_rewound_instance_may_need_what_only_a_lost_source_had() {
+        for (end, primary, in_vain) in [
+            (Some(0x600), "1@0/0 2@0/500", false),
+            (Some(0x600), "1@0/0 2@0/500 3@0/900", false),
+            (Some(0x600), "1@0/0 2@0/500 3@0/700", true),
+            (None, "1@0/0 2@0/500 3@0/700", true),
+            (Some(0x600), "1@0/0 3@0/400", true),
+            // It is consistent, and compared as any other.
+            (Some(0x900), "1@0/0 2@0/500 3@0/700", false),
+        ] {
+            let reference = Reference { system: SystemId(7), history: primary.parse().unwrap() };
+            assert_eq!(is_in_vain(end.map(Lsn), &of_source(0x900), &reference), in_vain, "{end:?} {primary}");
+        }
+        let foreign = Reference { system: SystemId(8), history: "1@0/0".parse().unwrap() };
+        assert!(!is_in_vain(None, &of_source(0x900), &foreign));
+    }
+
+    #[test]
+    fn what_a_server_has_replayed_has_to_be_the_primarys() {
+        let own = OwnWal { system: SystemId(7), history: "1@0/0".parse().unwrap(), end: Some(Lsn(0x700)) };
+        for (replayed, primary, fit) in [
+            (None, "1@0/0 2@0/500 3@0/600", true),
+            (Some(0x600), "1@0/0 2@0/500 3@0/600", true),
+            (Some(0x601), "1@0/0 2@0/500 3@0/600", false),
+            (Some(0x600), "1@0/0 4@0/500", false),
+        ] {
+            let reference = Reference { system: SystemId(7), history: primary.parse().unwrap() };
+            let found = fitness(&own, Lsn(0x500), replayed.map(of_source).as_ref(), &reference);
+            assert_eq!(found == Source::Fit, fit, "{replayed:?} {primary}");
         }
     }
 

@@ -15,8 +15,10 @@ use crate::instance::files::read_up_to;
 use crate::instance::files::{beside, replace, sync_parent};
 use crate::types::{History, Lsn};
 
-/// The version that is written. An agent that reads a later one does not know what it means.
-const VERSION: u64 = 2;
+/// The last version. An agent that reads a later one does not know what it means.
+const VERSION: u64 = 3;
+/// What is written unless it says what only version 3 understands: nodes are upgraded, and taken back, one by one.
+const USUAL_VERSION: u64 = 2;
 
 fn first_version() -> u64 {
     1
@@ -110,6 +112,10 @@ pub struct Marker {
     /// From version 2 on: a rewind may have changed the directory.
     #[serde(default)]
     pub touched: bool,
+    /// From version 3 on: what a server has replayed of the first source's WAL since the rewind was done, its end and its
+    /// history. An agent that does not know it would rewind the directory to any primary.
+    #[serde(default)]
+    pub replayed: Option<String>,
     /// From version 2 on: why it will never work with this primary.
     #[serde(default)]
     pub hopeless: Option<String>,
@@ -179,9 +185,26 @@ impl Marker {
         Some((self.own.as_ref()?.parse().ok()?, self.fork.as_ref()?.parse().ok()?))
     }
 
+    /// What a server has replayed since the rewind was done. `Err` when that is not understood.
+    pub(crate) fn replayed(&self) -> Result<Option<(History, Lsn)>, ()> {
+        let parsed = |text: &String| {
+            let (end, history) = text.split_once(' ').ok_or(())?;
+            Ok((history.parse().map_err(drop)?, end.parse().map_err(drop)?))
+        };
+        self.replayed.as_ref().map(parsed).transpose()
+    }
+
+    /// The marker of a rewind that is done and has to be made again.
+    #[must_use]
+    pub(crate) fn again(self, replayed: Option<(&History, Lsn)>) -> Marker {
+        let replayed = replayed.map(|(history, end)| format!("{end} {history}")).or(self.replayed);
+        Marker { phase: Phase::Kept, touched: true, replayed, hopeless: None, failures: 0, last_failure: None, ..self }
+    }
+
     /// Writes the marker, durably and never half.
     pub(crate) fn write(&self, data: &Path) -> io::Result<()> {
-        let text = serde_json::to_vec_pretty(&Marker { version: VERSION, ..self.clone() })?;
+        let version = if self.replayed.is_some() { VERSION } else { USUAL_VERSION };
+        let text = serde_json::to_vec_pretty(&Marker { version, ..self.clone() })?;
         replace(&marker_path(data), &beside(data, ".rejoin.new"), 0o600, &text)
     }
 
@@ -201,7 +224,7 @@ mod tests {
 
     fn marker() -> Marker {
         Marker {
-            version: VERSION,
+            version: USUAL_VERSION,
             ticket: 0,
             task: Task::Rewind,
             phase: Phase::Planned,
@@ -230,6 +253,7 @@ pg_wal /wal"
             fork: Some("0/500".to_owned()),
             redo: Some("0/300".to_owned()),
             touched: false,
+            replayed: None,
             hopeless: None,
             percent: None,
             failures: 0,
@@ -268,11 +292,25 @@ pg_wal /wal"
             fs::write(marker_path(&data), old.replace("Rewind", task).replace("Kept", phase)).unwrap();
             assert_eq!(Marker::read(&data).unwrap().unwrap().is_untouched(), untouched, "{task} {phase}");
         }
-        for version in ["3", "\"2\"", "0"] {
+        for version in ["4", "\"2\"", "0"] {
             fs::write(marker_path(&data), old.replacen('{', &format!("{{\"version\":{version},"), 1)).unwrap();
             let error = Marker::read(&data).unwrap_err().to_string();
             assert!(error.contains("install the agent that wrote it"), "{error}");
         }
+    }
+
+    /// Without knowing it, an older agent would do harm.
+    #[test]
+    fn what_was_replayed_has_a_version_of_its_own() {
+        let directory = tempfile::tempdir().unwrap();
+        let data = directory.path().join("main");
+        let history: History = "1@0/0 2@0/500".parse().unwrap();
+        let again = Marker { phase: Phase::Done, ..marker() }.again(Some((&history, Lsn(0x600))));
+        assert_eq!((again.phase, again.clone().again(None).replayed()), (Phase::Kept, Ok(Some((history, Lsn(0x600))))));
+        again.write(&data).unwrap();
+        assert_eq!(Marker::read(&data).unwrap().unwrap(), Marker { version: 3, ..again.clone() });
+        assert_eq!(marker().replayed(), Ok(None));
+        assert!(Marker { replayed: Some("later".to_owned()), ..again }.replayed().is_err());
     }
 
     #[test]
