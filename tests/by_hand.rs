@@ -70,6 +70,8 @@ fn an_instance_that_a_person_promoted_does_not_make_itself_the_primary() {
     assert_eq!((cluster.attributes.scores().as_str(), cluster.attributes.record()), (SCORES, record.clone()));
     assert_eq!((cluster.attributes.timeline("srv2"), cluster.attributes.hold("srv2")), Default::default());
     assert_eq!(cluster.attributes.state("srv2"), "promoted by hand");
+    let noted = fs::read_to_string(promise(&second)).unwrap();
+    assert!(noted.starts_with("1 - byhand=2@0/"), "{noted}");
     second.call("promote").run().expect_code(1).expect_reason("Pacemaker has not promoted it");
     second.call("demote").run().expect_code(0);
     assert_eq!((cluster.attributes.paper("srv2"), cluster.attributes.permanent("srv2", "left")), Default::default());
@@ -81,6 +83,7 @@ fn an_instance_that_a_person_promoted_does_not_make_itself_the_primary() {
     primary.await_streaming("srv2");
     assert_eq!(second.sql("select count(*) from rows"), "0");
     assert_eq!(second.kept_aside().len(), 1);
+    assert_eq!(fs::read_to_string(promise(&second)).unwrap(), "1 -\n", "the timeline made by hand is forgotten");
     assert_eq!(cluster.attributes.record(), record);
 }
 
@@ -271,6 +274,49 @@ fn who_follows_what_a_person_has_promoted_does_not() {
         node.call("monitor").run().expect_code(code);
     }
     assert!(!promise(&third).exists());
+}
+
+/// What a person promotes takes the next number that it knows of, as the cluster's own promotion did.
+#[test]
+fn a_timeline_that_a_person_made_is_told_from_the_clusters_of_the_same_number() {
+    for was_seen in [true, false] {
+        let (cluster, primary, second, third) = in_service();
+        lose_two_primaries(&cluster, &primary, &second, &third);
+        third.sql("select pg_promote()");
+        third.await_seen(Seen::Primary);
+        assert_eq!(third.sql("select left(pg_walfile_name(pg_current_wal_lsn()), 8)"), "00000002");
+        third.sql("insert into rows values (7)");
+        if was_seen {
+            third.call("monitor").run().expect_code(8);
+        }
+        third.call("demote").run().expect_code(0);
+        let promotion = Promotion::new(&third, &["srv3"]);
+        promotion.announce(&[&third]);
+        promotion.promote().expect_code(1).expect_reason("it left the cluster's timelines at 0/");
+    }
+}
+
+/// A promotion has reserved the number and failed: all know that the cluster was to make it.
+#[test]
+fn a_timeline_that_was_seen_to_be_made_by_hand_is_not_believed_for_its_number() {
+    let (cluster, primary, second, third) = promoted_by_hand();
+    for node in ["srv1", "srv2", "srv3"] {
+        cluster.attributes.set_reserved(node, 2);
+    }
+    second.call("monitor").run().expect_code(8);
+    // Another promotion's notification.
+    let told = second.call("notify").meta("notify_type", "post").meta("notify_operation", "promote");
+    told.meta("notify_promote_uname", "srv3").run().expect_code(0);
+    assert!(fs::read_to_string(promise(&second)).unwrap().starts_with("1 2 byhand=2@0/"));
+    cluster.take_address_away();
+    primary.crash();
+    for action in ["demote", "stop", "start"] {
+        second.call(action).timeout(60_000).run().expect_code(0);
+    }
+    let promotion = Promotion::new(&second, &["srv2", "srv3"]);
+    promotion.announce(&[&second, &third]);
+    let paper = cluster.attributes.paper("srv2");
+    assert!(paper.starts_with("fork srv2,srv3 1 0/"), "{paper}");
 }
 
 /// The primary, and then its successor, with all that was written on its timeline.

@@ -7,13 +7,13 @@
 use std::time::Duration;
 
 use super::Agent;
-use crate::cluster::Durable;
+use crate::cluster::{Durable, Record};
 use crate::instance::Session;
 use crate::ocf::Failure;
 use crate::policy::condition::Condition;
-use crate::policy::origin::{Facts, Line, Origin, fork, origin};
+use crate::policy::origin::{Facts, Line, Origin, fork, made_by_hand, origin};
 use crate::sys::{Deadline, Notes};
-use crate::types::{Position, Timeline, Vote};
+use crate::types::{History, Position, Timeline, Vote};
 
 /// How long the questions may take.
 const QUESTIONS: Duration = Duration::from_secs(4);
@@ -38,7 +38,43 @@ impl Agent {
             Origin::Ours => (notes.promoted_server, notes.by_hand) = (server, false),
             Origin::ByHand => notes.by_hand = true,
         });
+        if let (Origin::ByHand, Some(theirs)) = (found, record.as_ref().or(primaries.first())) {
+            self.note_timeline_by_hand(timeline, &theirs.history, deadline);
+        }
         Ok(found)
+    }
+
+    /// Noted durably: as a standby, this instance will be asked by the number of its timeline, which the cluster may have used.
+    fn note_timeline_by_hand(&self, timeline: Timeline, record: &History, deadline: Deadline) {
+        let noted = self.instance.timeline_by_hand();
+        let made = self.identified(timeline, deadline).and_then(|history| made_by_hand(&history, record));
+        if made.is_none() || made == noted {
+            return;
+        }
+        if let Err(error) = self.instance.note_timeline_by_hand(made, deadline) {
+            self.log_refusal_once(&format!(
+                "cannot note beside the data directory that timeline {timeline} is made by hand: {error}"
+            ));
+        }
+    }
+
+    /// The history of a timeline of this instance, with the promotion that made it where that can be told.
+    fn identified(&self, timeline: Timeline, deadline: Deadline) -> Option<History> {
+        let control = self.instance.control_data(deadline).map_err(|e| e.to_string());
+        let history = control.and_then(|control| {
+            self.instance.history_of(timeline, control.segment_size, deadline).map_err(|e| e.to_string())
+        });
+        history.map_err(|e| log::warn!("cannot see who made timeline {timeline}: {e}")).ok()
+    }
+
+    /// The instance was made anew, or rewound to the primary's line: what a person has made of it is gone.
+    pub(super) fn forget_timeline_by_hand(&self) {
+        if self.instance.timeline_by_hand().is_none() {
+            return;
+        }
+        if let Err(error) = self.instance.note_timeline_by_hand(None, self.deadline.at_most(QUESTIONS)) {
+            log::warn!("that a person made a timeline of this instance, which is gone, stays noted: {error}");
+        }
     }
 
     /// For the monitor of a primary: what is to be shown when it is none of the cluster's, or when that is not known. It
@@ -65,13 +101,32 @@ impl Agent {
 
     /// Where this timeline of this node has left the record's, if nobody but a person made it.
     pub(super) fn fork_of(&self, timeline: Timeline, durable: &Durable) -> Option<Position> {
-        let record = &durable.record.as_ref()?.history;
-        if timeline <= record.last().timeline || self.is_promised(timeline) {
+        let (record, noted) = (durable.record.as_ref()?, self.instance.timeline_by_hand());
+        let (history, last) = (&record.history, record.history.last().timeline);
+        let is_noted = noted.is_some_and(|noted| noted.timeline == timeline);
+        if !is_noted && (timeline < last || timeline > last && self.is_promised(timeline)) {
             return None;
         }
-        let history = self.instance.lineage_of(timeline);
-        let history = history.map_err(|e| log::warn!("cannot see who made timeline {timeline}: {e}")).ok()?;
-        fork(&Line { history: &history, record, is_promised: false })
+        let own = if is_noted || timeline == last && !self.is_known_to_be(record) {
+            self.identified(timeline, self.deadline.at_most(QUESTIONS))?
+        } else {
+            let lineage = self.instance.lineage_of(timeline);
+            lineage.map_err(|e| log::warn!("cannot see who made timeline {timeline}: {e}")).ok()?
+        };
+        let by_hand = noted.is_some_and(|noted| noted.is_same(&own.last()));
+        if !by_hand && timeline > last && self.is_promised(timeline) {
+            return None;
+        }
+        fork(&Line { history: &own, record: history, by_hand })
+    }
+
+    /// Whether this node's timeline of the record's number is the record's for sure: it made it, or has followed it. For any other
+    /// the promotions are compared, which takes two programs.
+    fn is_known_to_be(&self, record: &Record) -> bool {
+        let last = record.history.last().timeline;
+        last.0 == 1
+            || Notes::load(&self.notes_path()).followed_timeline == Some(last.0)
+            || self.own_name().is_ok_and(|own| own == record.primary)
     }
 
     /// By this node's own note, which outlives it, or by what is reserved on the nodes that are there.
@@ -108,16 +163,29 @@ impl Agent {
     /// was away when it was made, and should the record be lost or replaced by an old one. Asked once for each timeline.
     pub(super) fn promise_what_is_followed(&self, timeline: Option<Timeline>) {
         let Some(timeline) = timeline.filter(|timeline| timeline.0 > 1) else { return };
-        if self.instance.promised_timeline() >= Some(timeline)
-            || Notes::load(&self.notes_path()).followed_timeline == Some(timeline.0)
-        {
+        if Notes::load(&self.notes_path()).followed_timeline == Some(timeline.0) {
             return;
         }
-        let primary = self.other_primary(self.deadline.at_most(QUESTIONS));
-        if primary.is_some_and(|primary| primary.history.last().timeline == timeline) {
-            self.promise(timeline);
-            self.change_notes(|notes| notes.followed_timeline = Some(timeline.0));
+        let deadline = self.deadline.at_most(QUESTIONS);
+        let Some(primary) = self.other_primary(deadline) else { return };
+        if primary.history.last().timeline != timeline {
+            return;
         }
+        let Some(own) = self.identified(timeline, deadline) else { return };
+        if !primary.history.last().is_same(&own.last()) {
+            let other = primary.primary;
+            return log::warn!(
+                "this standby's timeline {timeline} is not the one that {other} made under the same number, though it streams from \
+                 there; clone it anew"
+            );
+        }
+        if self.instance.timeline_by_hand().is_some_and(|noted| noted.timeline == timeline) {
+            self.forget_timeline_by_hand();
+        }
+        if self.instance.promised_timeline() < Some(timeline) {
+            self.promise(timeline);
+        }
+        self.change_notes(|notes| notes.followed_timeline = Some(timeline.0));
     }
 
     pub(super) fn by_hand_in_words(&self) -> String {

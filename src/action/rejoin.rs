@@ -83,6 +83,7 @@ impl Agent {
         if !self.recovers_after_rejoin() {
             return;
         }
+        self.forget_timeline_by_hand();
         if let Err(failure) = self.end_of_rejoin() {
             log::warn!("{failure}");
         }

@@ -12,10 +12,11 @@
 //! | any other | made by hand |
 //!
 //! A standby may be on a timeline that the record does not know, or not yet: the primary writes it some seconds after its
-//! promotion. Such a timeline is believed when a promotion of the agent was to make it ([`Line::is_promised`]). Any other one is a
-//! fork: it is not younger than the record's, and what is on it is worth nothing but for the part that both have in common.
+//! promotion. Such a timeline is believed when a promotion of the agent was to make a timeline of that number. Any other one is a
+//! fork: it is not younger than the record's, and what is on it is worth nothing but for the part that both have in common. So is
+//! one that has the number of the record's and is another one, and one that was seen to be made by hand, whatever its number.
 
-use crate::types::{Common, History, NodeName, Position, Timeline};
+use crate::types::{Common, History, Lsn, NodeName, Position, Stretch, Timeline};
 
 /// What is known of a server that takes writes.
 #[derive(Clone, Debug)]
@@ -55,29 +56,35 @@ pub fn origin(facts: &Facts<'_>) -> Origin {
 /// What is known of the timeline that an instance's WAL ends on.
 #[derive(Clone, Debug)]
 pub struct Line<'a> {
-    /// Its history, without what is known of the promotions.
+    /// Its history. What is not known of the promotions is not compared.
     pub history: &'a History,
     /// The record's.
     pub record: &'a History,
-    /// A promotion of the agent was about to make it: by this node's own note, or by what is reserved.
-    pub is_promised: bool,
+    /// This very timeline was seen to be made by a person.
+    pub by_hand: bool,
 }
 
-/// Where an instance has left the record's line for a timeline that nobody but a person made. `None` when it has not. An older
-/// timeline is none of this: it may be all that is left.
+/// Where an instance has left the record's line for a timeline that nobody but a person made, and no promotion of the agent was
+/// to make. `None` when it has not. An older timeline that nobody has seen being made is none of this: it may be all that is left.
 #[must_use]
 pub fn fork(line: &Line<'_>) -> Option<Position> {
-    let record = line.record.without_ids();
-    if line.is_promised || line.history.last().timeline <= record.last().timeline {
-        return None;
-    }
-    match line.history.common(&record) {
-        Common::All => None,
-        Common::Until(end) => Some(Position { timeline: record.timeline_at(end), end }),
-        Common::Nothing => {
-            Some(Position { timeline: record.timeline_at(crate::types::Lsn(0)), end: crate::types::Lsn(0) })
-        }
-    }
+    let (Line { history, record, by_hand }, last) = (line, line.history.last());
+    let begin = by_hand.then_some(last.begin);
+    let end = match history.common(record) {
+        _ if last.timeline < record.last().timeline && !by_hand => None,
+        Common::All => begin,
+        Common::Until(end) => Some(begin.map_or(end, |begin| end.min(begin))),
+        Common::Nothing => Some(Lsn(0)),
+    };
+    end.map(|end| Position { timeline: record.timeline_at(end), end })
+}
+
+/// The timeline of a primary that a person has made, if it is one of its own: the record's line does not have it. One that was
+/// started by hand is on a timeline that may be the cluster's.
+#[must_use]
+pub fn made_by_hand(history: &History, record: &History) -> Option<Stretch> {
+    let last = history.last();
+    (!record.stretches().iter().any(|stretch| stretch.is_same(&last))).then_some(last)
 }
 
 #[cfg(test)]
@@ -106,23 +113,45 @@ mod tests {
 
     #[test]
     fn every_line() {
-        for (history, record, is_promised, expected) in [
+        for (history, record, by_hand, expected) in [
             ("1@0/0 2@0/500", "1@0/0 2@0/500#a", false, ""),
+            ("1@0/0 2@0/500#a", "1@0/0 2@0/500#a", false, ""),
             ("1@0/0", "1@0/0 2@0/500", false, ""),
-            // Younger: of a promotion whose record is not written yet, or by hand.
-            ("1@0/0 2@0/500 3@0/600", "1@0/0 2@0/500", true, ""),
+            // Younger, and no promotion of the agent was to make it.
             ("1@0/0 2@0/500 3@0/600", "1@0/0 2@0/500#a", false, "0/600 on timeline 2"),
+            // Of the same number, and another one.
+            ("1@0/0 2@0/500#a", "1@0/0 2@0/500#b", false, "0/500 on timeline 1"),
+            ("1@0/0 2@0/400", "1@0/0 2@0/500#b", false, "0/400 on timeline 1"),
+            ("1@0/0 2@0/600", "1@0/0 2@0/500#b", false, "0/500 on timeline 1"),
+            // Seen to be made by hand.
+            ("1@0/0 2@0/500", "1@0/0 2@0/500", true, "0/500 on timeline 1"),
+            ("1@0/0 2@0/500", "1@0/0 2@0/500 3@0/600", true, "0/500 on timeline 1"),
+            ("1@0/0 2@0/500", "1@0/0 3@0/400", true, "0/400 on timeline 1"),
+            ("1@0/0 2@0/500 3@0/600", "1@0/0 2@0/500", true, "0/600 on timeline 2"),
             // It left the line before the last promotion.
             ("1@0/0 3@0/400", "1@0/0 2@0/500", false, "0/400 on timeline 1"),
             ("1@0/0 3@0/700", "1@0/0 2@0/500", false, "0/500 on timeline 1"),
-            ("1@0/0 3@0/400", "1@0/0 2@0/500", true, ""),
             // A lost primary's, older than the record's.
             ("1@0/0 2@0/500", "1@0/0 3@0/400", false, ""),
             ("5@0/0", "1@0/0 2@0/500", false, "0/0 on timeline 1"),
         ] {
             let (history, record): (History, History) = (history.parse().unwrap(), record.parse().unwrap());
-            let found = fork(&Line { history: &history, record: &record, is_promised });
+            let found = fork(&Line { history: &history, record: &record, by_hand });
             assert_eq!(found.map(|at| at.to_string()).unwrap_or_default(), expected, "{history} and {record}");
+        }
+    }
+
+    #[test]
+    fn a_timeline_of_the_clusters_is_not_made_by_hand_though_its_primary_is() {
+        for (history, record, expected) in [
+            ("1@0/0", "1@0/0 2@0/500", None),
+            ("1@0/0 2@0/500", "1@0/0 2@0/500#a", None),
+            ("1@0/0 2@0/500#b", "1@0/0 2@0/500#a", Some(2)),
+            ("1@0/0 2@0/400", "1@0/0 3@0/500", Some(2)),
+            ("1@0/0 2@0/500 3@0/600", "1@0/0 2@0/500", Some(3)),
+        ] {
+            let found = made_by_hand(&history.parse().unwrap(), &record.parse().unwrap());
+            assert_eq!(found.map(|stretch| stretch.timeline.0), expected, "{history} and {record}");
         }
     }
 }

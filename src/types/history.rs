@@ -84,6 +84,12 @@ impl History {
         History(vec![Stretch { timeline, begin: Lsn(0), id: None }])
     }
 
+    /// One timeline, without those that it grew out of.
+    #[must_use]
+    pub fn of_stretch(stretch: Stretch) -> History {
+        History(vec![stretch])
+    }
+
     fn is_ordered(&self) -> bool {
         self.0.windows(2).all(|pair| pair[0].timeline < pair[1].timeline && pair[0].begin <= pair[1].begin)
     }
@@ -150,7 +156,9 @@ impl History {
 }
 
 impl Stretch {
-    fn is_same(&self, other: &Stretch) -> bool {
+    /// Whether it is the same timeline. What is not known of the promotion of one of them says nothing.
+    #[must_use]
+    pub fn is_same(&self, other: &Stretch) -> bool {
         let differs = self.id.zip(other.id).is_some_and(|(ours, theirs)| ours != theirs);
         self.timeline == other.timeline && self.begin == other.begin && !differs
     }
