@@ -319,6 +319,52 @@ fn a_timeline_that_was_seen_to_be_made_by_hand_is_not_believed_for_its_number() 
     assert!(paper.starts_with("fork srv2,srv3 1 0/"), "{paper}");
 }
 
+/// Neither the file nor another node could keep the number, so the cluster's configuration does.
+#[test]
+fn the_number_of_a_promotion_is_on_record_where_nothing_else_keeps_it() {
+    let (cluster, primary, second, third) = in_service();
+    third.stop_fast();
+    lose_power(&cluster, &[&primary]);
+    let home = second.data.parent().unwrap();
+    std::os::unix::fs::chown(home, Some(0), Some(0)).unwrap();
+    let promotion = Promotion::new(&second, &["srv2"]);
+    promotion.announce(&[&second]);
+    promotion.promote().expect_code(0);
+    assert!(!promise(&second).exists());
+    second.sql("insert into rows values (1)");
+    // Lost before it is on record.
+    lose_power(&cluster, &[&second]);
+    assert!(cluster.attributes.record().contains(" srv1 1@0/0"));
+    cluster.attributes.set_present(&["srv2", "srv3"]);
+    second.call("start").run().expect_code(0);
+    promotion.announce(&[&second]);
+    promotion.promote().expect_code(0);
+    assert_eq!(second.sql("select n from rows"), "1");
+    // Nobody else uses the number.
+    third.run_as_standby();
+    let other = Promotion::new(&third, &["srv3"]);
+    lose_power(&cluster, &[&second]);
+    cluster.attributes.forget_record();
+    other.announce(&[&third]);
+    other.promote().expect_code(0);
+    assert_eq!(third.sql("select left(pg_walfile_name(pg_current_wal_insert_lsn()), 8)"), "00000004");
+}
+
+#[test]
+fn a_promotion_whose_number_nothing_keeps_is_refused() {
+    let (cluster, primary, second, third) = in_service();
+    third.stop_fast();
+    lose_power(&cluster, &[&primary]);
+    std::os::unix::fs::chown(second.data.parent().unwrap(), Some(0), Some(0)).unwrap();
+    let promotion = Promotion::new(&second, &["srv2"]);
+    promotion.announce(&[&second]);
+    second.break_tool("crm_attribute");
+    let refused =
+        promotion.promote().expect_code(1).expect_reason("cannot note that timeline 2 is made by the cluster");
+    assert!(refused.reason().contains("beside the data directory"), "{}", refused.reason());
+    assert_eq!(second.seen(), Seen::Standby);
+}
+
 /// The primary, and then its successor, with all that was written on its timeline.
 fn lose_two_primaries(cluster: &Cluster, primary: &Node, second: &Node, third: &Node) {
     lose_power(cluster, &[primary]);

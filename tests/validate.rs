@@ -22,6 +22,15 @@ fn a_good_instance_is_accepted() {
 }
 
 #[test]
+fn a_directory_in_which_nothing_can_be_noted_is_told() {
+    let node = Cluster::new().node("srv1");
+    let told = |node: &support::node::Node| node.call("validate-all").run().expect_code(0).stdout;
+    assert!(!told(&node).contains("may not write in"));
+    std::os::unix::fs::chown(node.data.parent().unwrap(), Some(0), Some(0)).unwrap();
+    assert!(told(&node).contains("postgres may not write in"), "{}", told(&node));
+}
+
+#[test]
 fn a_wrong_setting_is_refused_with_its_cure_and_leaves_no_server_behind() {
     for (setting, cure) in WRONG_SETTINGS {
         let node = Cluster::new().node("srv1");

@@ -104,7 +104,7 @@ impl Agent {
         let (record, noted) = (durable.record.as_ref()?, self.instance.timeline_by_hand());
         let (history, last) = (&record.history, record.history.last().timeline);
         let is_noted = noted.is_some_and(|noted| noted.timeline == timeline);
-        if !is_noted && (timeline < last || timeline > last && self.is_promised(timeline)) {
+        if !is_noted && (timeline < last || timeline > last && self.is_promised(timeline, durable)) {
             return None;
         }
         let own = if is_noted || timeline == last && !self.is_known_to_be(record) {
@@ -114,7 +114,7 @@ impl Agent {
             lineage.map_err(|e| log::warn!("cannot see who made timeline {timeline}: {e}")).ok()?
         };
         let by_hand = noted.is_some_and(|noted| noted.is_same(&own.last()));
-        if !by_hand && timeline > last && self.is_promised(timeline) {
+        if !by_hand && timeline > last && self.is_promised(timeline, durable) {
             return None;
         }
         fork(&Line { history: &own, record: history, by_hand })
@@ -129,9 +129,9 @@ impl Agent {
             || self.own_name().is_ok_and(|own| own == record.primary)
     }
 
-    /// By this node's own note, which outlives it, or by what is reserved on the nodes that are there.
-    fn is_promised(&self, timeline: Timeline) -> bool {
-        if self.instance.promised_timeline() >= Some(timeline) {
+    /// By this node's own note, which outlives it, by what is on record, or reserved on the nodes that are there.
+    fn is_promised(&self, timeline: Timeline, durable: &Durable) -> bool {
+        if self.instance.promised_timeline().max(durable.announced) >= Some(timeline) {
             return true;
         }
         let reserved = self.cluster.reserved(self.deadline.at_most(QUESTIONS)).unwrap_or_else(|error| {
@@ -141,13 +141,15 @@ impl Agent {
         reserved >= Some(timeline)
     }
 
-    /// For a promotion: the number that it is about to use, in a file that outlives this node.
-    pub(super) fn promise(&self, timeline: Timeline) {
-        if let Err(error) = self.instance.promise_timeline(timeline, self.deadline.at_most(QUESTIONS)) {
+    /// For a promotion: the number that it is about to use, in a file that outlives this node. False when it is not written.
+    pub(super) fn promise(&self, timeline: Timeline) -> bool {
+        let written = self.instance.promise_timeline(timeline, self.deadline.at_most(QUESTIONS));
+        if let Err(error) = &written {
             log::warn!(
                 "cannot note beside the data directory that timeline {timeline} is made by the cluster: {error}"
             );
         }
+        written.is_ok()
     }
 
     /// After a promotion elsewhere: what it was about to use was reserved on this node.

@@ -1,8 +1,9 @@
 //! What a primary says of its timeline: to the others, and for the time after it.
 
+use std::path::Path;
 use std::time::Duration;
 
-use super::{Agent, finish};
+use super::{Agent, failed, finish};
 use crate::cluster::{ClusterError, Record};
 use crate::instance::{Sending, Session};
 use crate::ocf::Failure;
@@ -97,14 +98,26 @@ impl Agent {
         }
     }
 
+    fn announce(&self, timeline: Timeline) -> Result<(), Failure> {
+        self.cluster.announce(timeline, self.deadline).map_err(|error| {
+            let directory = self.instance.data_directory().parent().unwrap_or(Path::new("/")).display();
+            Failure::generic(format!(
+                "cannot note that timeline {timeline} is made by the cluster: not beside the data directory, where its owner may \
+                 not write, on no other node, since none is there, and not in the cluster configuration: {error}; let the owner \
+                 write in {directory}"
+            ))
+        })
+    }
+
     /// The highest number of a timeline that is known to be used, or about to be.
     pub(super) fn used_timeline(&self) -> Result<Option<Timeline>, ClusterError> {
-        let (reserved, record) = std::thread::scope(|scope| {
+        let (reserved, durable) = std::thread::scope(|scope| {
             let reserved = scope.spawn(|| self.cluster.reserved(self.deadline));
-            let record = self.cluster.record(self.deadline);
-            (reserved.join().unwrap_or(Ok(None)), record)
+            let durable = self.cluster.durable(self.deadline);
+            (reserved.join().unwrap_or(Ok(None)), durable)
         });
-        Ok(reserved?.max(record?.map(|record| record.history.last().timeline)))
+        let durable = durable?;
+        Ok(reserved?.max(durable.announced).max(durable.record.map(|record| record.history.last().timeline)))
     }
 
     /// Sees to it that the coming promotion uses a number that no other timeline has.
@@ -113,6 +126,10 @@ impl Agent {
     /// its timeline may have used that number: the two would then look like one. So each promotion reserves its number
     /// on all other nodes that vote (this one's own data will have it), and one that finds numbers reserved has PostgreSQL
     /// skip them: a history file is enough (`findNewestTimeLine` in timeline.c).
+    ///
+    /// Should all nodes be lost before the new primary's first monitor has written the record, something has to tell its timeline
+    /// from one that a person made: this node's file, what is reserved on another node, or else the cluster configuration. A
+    /// change of that makes Pacemaker plan anew, so it is the last choice.
     pub(super) fn reserve_timeline(
         &self,
         own: Timeline,
@@ -123,10 +140,15 @@ impl Agent {
         let next = Timeline(used.0.saturating_add(1));
         let this = self.own_name()?;
         let others: Vec<_> = voters.iter().filter(|node| **node != this).cloned().collect();
-        std::thread::scope(|scope| {
-            scope.spawn(|| self.promise(next));
-            self.cluster.reserve(next, &others, self.deadline).map_err(|e| Failure::generic(e.to_string()))
-        })?;
+        let (promised, reserved) = std::thread::scope(|scope| {
+            let promised = scope.spawn(|| self.promise(next));
+            let reserved = self.cluster.reserve(next, &others, self.deadline).map_err(failed);
+            (promised.join().unwrap_or(false), reserved)
+        });
+        reserved?;
+        if !promised && others.is_empty() {
+            self.announce(next)?;
+        }
         let skipped: Vec<Timeline> = (own.0 + 1..=used.0).map(Timeline).collect();
         if !skipped.is_empty() {
             log::info!("timeline {used} was used by a primary that this instance knows nothing of; skipping to {next}");

@@ -29,6 +29,7 @@ impl Agent {
         if failures.is_empty() {
             self.advise_on_slots();
             self.advice_on_login().iter().for_each(|text| advise(text));
+            self.advice_on_parent().iter().for_each(|text| advise(text));
         }
         all_in_one(&failures).map(|()| ExitCode::Success)
     }
@@ -43,6 +44,19 @@ impl Agent {
         if let Some(text) = advice(wish, version, bounded) {
             advise(&text);
         }
+    }
+
+    fn advice_on_parent(&self) -> Option<String> {
+        let may = self.instance.may_write_beside(self.deadline).unwrap_or(true);
+        let (owner, data) = (self.instance.configured_owner().ok()?, self.instance.data_directory());
+        let parent = data.parent().unwrap_or(Path::new("/")).display();
+        (!may).then(|| {
+            format!(
+                "{} may not write in {parent}, beside the data directory: a promotion cannot note its timeline there, and nothing \
+                 can be kept aside, rewound or cloned; let it write there",
+                owner.name()
+            )
+        })
     }
 
     /// What `start` refuses before it starts the server.

@@ -6,6 +6,9 @@
 //! | `pgbaton-<resource>-left` | `1 <timeline> <lsn> <time>` | the node was stopped, and has the WAL that begins there |
 //! | `pgbaton-<resource>-lacks` | `1 <timeline or -> <lsn or -> <time> <why>` | the node lacks what was written after that |
 //!
+//! In the property set of the record there may be `pgbaton-<resource>-announced`, as `1 <timeline>`: a promotion was about to make that
+//! one, and neither its own file nor another node could keep that.
+//!
 //! A permanent attribute is part of the configuration: each change makes Pacemaker plan anew. So it is written and removed
 //! rarely, and never between a demotion and the promotion that follows it. The number in front is the version of the text; a
 //! later version may put more behind what is there. What cannot be read of `left` is passed over with a warning; a node with a
@@ -18,13 +21,15 @@ use roxmltree::Document;
 use super::{Cluster, ClusterError, Record, bounded};
 use crate::policy::candidacy::Lacks;
 use crate::sys::{Deadline, Program, Running, utc_now};
-use crate::types::{NodeName, Position};
+use crate::types::{NodeName, Position, Timeline};
 
 /// What is on record, as the cluster configuration has it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Durable {
     /// The last primary.
     pub record: Option<Record>,
+    /// The timeline that a promotion was about to make.
+    pub announced: Option<Timeline>,
     /// What stopped nodes have.
     pub left: Vec<(NodeName, Position)>,
     /// The nodes that were struck off.
@@ -39,7 +44,8 @@ impl Cluster {
     /// # Errors
     /// When the cluster does not answer.
     pub fn durable(&self, deadline: Deadline) -> Result<Durable, ClusterError> {
-        let path = format!("/cib/configuration/nodes|//nvpair[@name='{}']", self.record_name());
+        let (record, announced) = (self.record_name(), self.announced_name());
+        let path = format!("/cib/configuration/nodes|//nvpair[@name='{record}' or @name='{announced}']");
         let text = Program::new("cibadmin").args(["--query", "--xpath", &path]).run(bounded(deadline))?;
         self.read_durable(&text)
     }
@@ -52,6 +58,8 @@ impl Cluster {
                 (pair.attribute("name").unwrap_or_default(), pair.attribute("value").unwrap_or_default());
             if name == self.record_name() {
                 durable.record = read(name, value, |text| text.parse().ok());
+            } else if name == self.announced_name() {
+                durable.announced = read(name, value, announced);
             }
             let holder = pair.ancestors().find(|element| element.has_tag_name("node"));
             let Some(node) = holder.and_then(|node| node.attribute("uname")?.parse().ok()) else { continue };
@@ -137,6 +145,13 @@ fn position(text: &str) -> Option<Position> {
     Some(Position { timeline: words.next()?.parse().ok()?, end: words.next()?.parse().ok()? })
 }
 
+/// `<version> <timeline>`, and whatever follows.
+fn announced(text: &str) -> Option<Timeline> {
+    let mut words = text.split_whitespace();
+    words.next()?.parse::<u32>().ok()?;
+    words.next()?.parse().ok()
+}
+
 /// `<version> <timeline> <lsn> <time> <why>`.
 fn lacks(text: &str) -> Lacks {
     let words: Vec<_> = text.trim().splitn(5, ' ').collect();
@@ -151,7 +166,7 @@ fn lacks(text: &str) -> Lacks {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::{Lsn, Timeline};
+    use crate::types::Lsn;
     use proptest::prelude::*;
 
     /// From version 2.1.5; the order is the one in which it answers.
@@ -184,6 +199,18 @@ mod tests {
         let words = "it lacks what was written after 0/4000000 on timeline 3, since 20261124T070000Z: it was away";
         assert_eq!(durable.lacks[&"srv2".parse().unwrap()].to_string(), words);
         assert_eq!(durable.nodes.iter().map(NodeName::as_str).collect::<Vec<_>>(), ["srv1", "srv2"]);
+    }
+
+    #[test]
+    fn what_was_announced_is_beside_the_record() {
+        let announced = |text: &str| {
+            let name = "pgbaton-pgsql-announced";
+            durable(&format!("<xpath-query><nvpair name='{name}' value='{text}'/></xpath-query>")).unwrap().announced
+        };
+        assert_eq!(
+            (announced("1 4"), announced("2 5 more"), announced("4")),
+            (Some(Timeline(4)), Some(Timeline(5)), None)
+        );
     }
 
     #[test]

@@ -108,6 +108,16 @@ impl Cluster {
         Ok(tool.run(bounded(deadline)).map(drop)?)
     }
 
+    /// Puts on record that a promotion is about to make this timeline.
+    ///
+    /// # Errors
+    /// When it is not written.
+    pub fn announce(&self, timeline: Timeline, deadline: Deadline) -> Result<(), ClusterError> {
+        let words = self.property_words(&self.announced_name());
+        let tool = Program::new(&words[0]).args(&words[1..]).args(["--update", &format!("1 {timeline}")]);
+        Ok(tool.run(bounded(deadline)).map(drop)?)
+    }
+
     /// The command for a person who knows that the record is wrong.
     #[must_use]
     pub fn way_to_remove_record(&self) -> String {
@@ -120,9 +130,17 @@ impl Cluster {
     }
 
     fn record_tool_words(&self) -> [String; 7] {
+        self.property_words(&self.record_name())
+    }
+
+    fn property_words(&self, name: &str) -> [String; 7] {
         let set = format!("pgbaton-{}", self.resource);
-        let name = self.record_name();
-        ["crm_attribute", "--type", "crm_config", "--set-name", &set, "--name", &name].map(str::to_owned)
+        ["crm_attribute", "--type", "crm_config", "--set-name", &set, "--name", name].map(str::to_owned)
+    }
+
+    /// What a promotion was about to make, in the same set.
+    pub(super) fn announced_name(&self) -> String {
+        format!("pgbaton-{}-announced", self.resource)
     }
 
     /// The record's name in the property set.

@@ -9,6 +9,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use nix::unistd::{AccessFlags, access};
+
 use super::Instance;
 use super::as_owner::AsOwnerError;
 use super::files::{beside, read_small, replace};
@@ -49,6 +51,16 @@ impl Instance {
     /// As [`Self::promise_timeline`].
     pub fn note_timeline_by_hand(&self, made: Option<Stretch>, deadline: Deadline) -> Result<(), AsOwnerError> {
         self.change_promise(move |promise| promise.by_hand = made.map(History::of_stretch), deadline)
+    }
+
+    /// Whether the owner may write beside the data directory.
+    ///
+    /// # Errors
+    /// When that cannot be found out.
+    pub fn may_write_beside(&self, deadline: Deadline) -> Result<bool, AsOwnerError> {
+        let path = promise_path(self.data_directory());
+        let parent = path.parent().unwrap_or(Path::new("/")).to_owned();
+        self.as_owner(move || Ok(access(&parent, AccessFlags::W_OK | AccessFlags::X_OK).is_ok()), deadline)
     }
 
     fn change_promise(

@@ -88,8 +88,9 @@ if [ "$1" = --delete ]; then exit 0; fi
 if [ "${3#/cib/configuration/nodes}" != "$3" ]; then
     if [ -e "$store/nonsense" ]; then cat "$store/nonsense"; exit 0; fi
     echo '<xpath-query>'
-    file=$store/properties/pgbaton-@RESOURCE@-record
-    [ ! -e "$file" ] || printf '<nvpair name="%s" value="%s"/>\n' "pgbaton-@RESOURCE@-record" "$(cat "$file")"
+    for file in "$store/properties"/*; do
+        [ ! -e "$file" ] || printf '<nvpair name="%s" value="%s"/>\n' "${file##*/}" "$(cat "$file")"
+    done
     echo '<nodes>'
     for node in $({ cut -d' ' -f2 "$store/members"; ls "$store/permanent" 2>/dev/null; } | sort -u); do
         printf '<node id="%s" uname="%s"><instance_attributes id="nodes-%s">\n' "$node" "$node" "$node"

@@ -110,6 +110,15 @@ impl Node {
         format!("-c config_file={} -c port={PORT} -c unix_socket_directories={sockets}", file.display())
     }
 
+    /// From now on one of the cluster's tools fails on this node when it writes.
+    pub(crate) fn break_tool(&self, name: &str) {
+        let path = self.tools.join(name);
+        let text = fs::read_to_string(&path).unwrap();
+        let broken = text.replacen("#!/bin/sh\n", "#!/bin/sh\ncase \"$*\" in *--update*) exit 102;; esac\n", 1);
+        assert_ne!(text, broken);
+        fs::write(path, broken).unwrap();
+    }
+
     /// A directory beside the data directory, the owner's.
     pub(crate) fn directory_beside(&self, name: &str) -> PathBuf {
         let path = self.data.with_file_name(name);
