@@ -19,7 +19,7 @@ use nix::unistd::User;
 
 use support::agent::{Answer, Call};
 use support::cluster::Cluster;
-use support::node::{Node, Seen, as_owner, bindir, own, run};
+use support::node::{Node, Seen, as_owner, as_owner_of_files, bindir, own, run};
 use support::processes::{servers_in, signal};
 use support::{at_once, wait_until};
 
@@ -449,6 +449,42 @@ fn a_wrong_address_of_a_healthy_server_is_a_warning() {
         assert_eq!(answer.logged("correct pghost or pgport"), 1, "{answer:#?}");
         node.call("promote").parameter(name, value).run().expect_code(0);
     }
+}
+
+/// The thread of an agent that does something as the owner.
+fn thread_of_owner(agent: u32) -> Option<String> {
+    let is_owners = |thread: &String| {
+        let status = fs::read_to_string(format!("/proc/{agent}/task/{thread}/status")).unwrap_or_default();
+        let ids = status.lines().find_map(|line| line.strip_prefix("Uid:")).unwrap_or_default().to_owned();
+        ids.split_whitespace().nth(1) == Some(&support::node::owner().uid.to_string())
+    };
+    let threads = fs::read_dir(format!("/proc/{agent}/task")).ok()?.flatten();
+    threads.filter_map(|thread| thread.file_name().into_string().ok()).find(is_owners)
+}
+
+/// kill(2) takes the number of a thread, and ends the process that it belongs to.
+#[test]
+fn the_owner_can_neither_end_nor_suspend_the_agent_that_acts_for_it() {
+    let node = Cluster::new().node("srv1");
+    node.run_as_primary();
+    // Backends that are slow to answer.
+    node.sql("alter system set pre_auth_delay = 1");
+    node.sql("select pg_reload_conf()");
+    let flight = node.call("monitor").spawn();
+    let mut thread = None;
+    wait_until("a thread is the owner", || {
+        thread = thread_of_owner(flight.pid());
+        thread.is_some()
+    });
+    let thread = thread.unwrap();
+    for attack in
+        [format!("kill -STOP {thread}"), format!("prlimit --cpu=0 --pid {thread}"), format!("kill -KILL {thread}")]
+    {
+        let output = as_owner_of_files("sh").args(["-c", &attack]).output().unwrap();
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && told.to_lowercase().contains("not permitted"), "{attack}: {told}");
+    }
+    flight.finish().expect_code(8);
 }
 
 #[test]

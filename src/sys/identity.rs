@@ -85,13 +85,21 @@ impl Owner {
         self.uid.as_raw()
     }
 
+    /// Whether the owner may send signals to this process: by its real or its saved id (kill(2)).
+    #[must_use]
+    pub fn may_signal(&self, pid: i32) -> bool {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        is_of(&status, self.uid())
+    }
+
     /// Makes `command` run as the owner, with the owner's groups and nothing of the agent's environment.
     pub fn applied_to<'a>(&self, command: &'a mut Command) -> &'a mut Command {
         command.env_clear();
         command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("LC_ALL", "C");
         command.env("HOME", &self.home).env("USER", &self.name).env("LOGNAME", &self.name);
         command.current_dir("/");
-        if !Uid::effective().is_root() {
+        // In a thread that is the owner by its effective id only this fails, and nothing is started.
+        if !Uid::current().is_root() {
             return command;
         }
         let Owner { uid, gid, groups, .. } = self.clone();
@@ -106,9 +114,10 @@ impl Owner {
         unsafe { command.pre_exec(drop_privileges) }
     }
 
-    /// Runs `work` in a thread that is the owner and not root any more, for what must happen in this
-    /// process with the owner's rights: connecting with `peer` authentication, making a file in the data
-    /// directory. The thread is not joined: the caller decides how long to wait for what it sends.
+    /// Runs `work` in a thread that has the owner's rights and none of root's, for what must happen in this
+    /// process: connecting with `peer` authentication, making a file in the data directory. The thread is not
+    /// joined: the caller decides how long to wait for what it sends. What asks for the real id, as access(2) and
+    /// kill(2) do, still sees root.
     ///
     /// # Errors
     /// When no thread can be made.
@@ -120,6 +129,10 @@ impl Owner {
 
     /// glibc's `setuid` changes every thread of the process. The bare system calls change the calling
     /// thread alone, which is what is wanted here: the rest of the agent stays root.
+    ///
+    /// The effective id alone: whoever has the real or the saved id of one thread may end the whole process (kill(2)), and
+    /// with the real id change its limits (prlimit(2)) or trace it (ptrace(2)). Files and `peer` go by the effective one, and the
+    /// capabilities of root go with it (capabilities(7)).
     fn become_in_this_thread(&self) -> io::Result<()> {
         if !Uid::effective().is_root() {
             return Ok(());
@@ -131,9 +144,19 @@ impl Owner {
         // SAFETY: takes three integers and no pointer.
         check(unsafe { libc::syscall(libc::SYS_setresgid, gid, gid, gid) })?;
         // SAFETY: takes three integers and no pointer.
-        check(unsafe { libc::syscall(libc::SYS_setresuid, uid, uid, uid) })
+        check(unsafe { libc::syscall(libc::SYS_setresuid, KEPT, uid, KEPT) })
     }
 }
+
+/// `Uid:` has the real, effective, saved and file system id (proc(5)).
+fn is_of(status: &str, uid: u32) -> bool {
+    let ids = status.lines().find_map(|line| line.strip_prefix("Uid:")).unwrap_or_default();
+    let ids: Vec<_> = ids.split_whitespace().map(str::parse::<u32>).collect();
+    [0, 2].iter().any(|at| ids.get(*at) == Some(&Ok(uid)))
+}
+
+/// An id that stays as it is (setresuid(2)).
+const KEPT: libc::uid_t = libc::uid_t::MAX;
 
 fn check(result: libc::c_long) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
@@ -147,6 +170,23 @@ mod tests {
     fn a_user_that_does_not_exist_is_named() {
         let error = Owner::lookup("no such user\n$(id)").unwrap_err().to_string();
         assert!(error.contains("no such user\\n$(id)"), "{error}");
+    }
+
+    #[test]
+    fn whom_the_owner_may_signal() {
+        for (ids, may) in [
+            ("7\t7\t7\t7", true),
+            ("7\t0\t0\t0", true),
+            ("0\t0\t7\t0", true),
+            // A thread of the agent.
+            ("0\t7\t0\t7", false),
+            ("0\t0\t0\t0", false),
+            ("70\t7\t77\t7", false),
+            ("", false),
+        ] {
+            assert_eq!(is_of(&format!("Name:\tUid:\nUid:\t{ids}\nGid:\t7\t7\t7\t7\n"), 7), may, "{ids}");
+        }
+        assert!(!is_of("", 0));
     }
 
     #[test]

@@ -93,6 +93,10 @@ pub(crate) struct Flight {
 }
 
 impl Flight {
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// What Pacemaker does to an action that is cancelled or too slow.
     pub(crate) fn kill(mut self) {
         self.kill_group();

@@ -195,13 +195,16 @@ impl Instance {
         Ok(())
     }
 
-    /// As the owner: whoever holds the owner's lock is ended only if the owner could do that, too.
+    /// As the owner: whoever holds the owner's lock is ended only if the owner could do that, too. The thread would be let by its
+    /// real id, which is root's.
     fn kill_holders(&self, holders: &[i32], deadline: Deadline) {
+        let Ok(owner) = self.owner() else { return };
         let (data, holders) = (self.data_directory().to_owned(), holders.to_owned());
         let kill = move || {
             for pid in holders {
                 // Held first, then looked at: the number may be another process's by now.
-                let process = ProcessHandle::of(pid).ok().filter(|_| lock::is_held_by(&data, pid));
+                let is_theirs = |_: &ProcessHandle| owner.may_signal(pid) && lock::is_held_by(&data, pid);
+                let process = ProcessHandle::of(pid).ok().filter(is_theirs);
                 let _ = process.map(|process| process.send(Signal::SIGKILL));
             }
             Ok(())
