@@ -319,13 +319,96 @@ impl Drop for Holder {
     }
 }
 
+/// And whom the owner could not end lives on.
 #[test]
 fn a_stop_does_not_fail_because_somebody_holds_the_lock() {
-    for flock in [as_owner_of_files("flock"), Command::new("flock")] {
+    for (flock, is_roots) in [(as_owner_of_files("flock"), false), (Command::new("flock"), true)] {
         let Diverged { old, .. } = diverged();
-        let _holder = Holder::of_lock(&old, flock);
+        let mut holder = Holder::of_lock(&old, flock);
         old.call("stop").timeout(8_000).run().expect_code(0);
+        assert_eq!(holder.0.try_wait().unwrap().is_none(), is_roots);
     }
+}
+
+fn own_by_root(path: &Path, group: Option<u32>, mode: u32) {
+    std::os::unix::fs::chown(path, Some(0), Some(group.unwrap_or(0))).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+/// As Debian's `ssl-cert` has it. A server refuses a key of its own that a group may read.
+#[test]
+fn a_key_of_root_that_the_owners_group_may_read_is_the_owners_alone_afterwards() {
+    let Diverged { old, new, .. } = diverged();
+    let group = support::node::owner().gid.as_raw();
+    for (name, mode) in [("server.key", 0o640), ("root.conf", 0o644)] {
+        old.write(name, name);
+        own_by_root(&old.data.join(name), Some(group), mode);
+    }
+    old.call("start").timeout(60_000).run().expect_code(0);
+    expect_following(&old, &new);
+    let mode = |name: &str| fs::metadata(old.data.join(name)).unwrap().mode() & 0o7777;
+    assert_eq!((mode("server.key"), mode("root.conf")), (0o600, 0o644));
+    assert_eq!(fs::read_to_string(old.data.join("server.key")).unwrap(), "server.key");
+}
+
+#[test]
+fn a_file_that_the_owner_may_not_read_is_named_and_a_clone_leaves_it_where_it_is_kept() {
+    let Diverged { old, new, .. } = diverged();
+    old.write("roots", "roots");
+    own_by_root(&old.data.join("roots"), None, 0o600);
+    let start = old.call("start").timeout(60_000).run().expect_code(0);
+    assert_eq!((start.logged("/roots cannot be kept aside"), old.seen()), (1, Seen::Down), "{start:#?}");
+    old.call("stop").run().expect_code(0);
+    // What a person corrects counts.
+    fs::rename(old.data.join("roots"), old.data.with_file_name("roots")).unwrap();
+    old.call("start").timeout(60_000).run().expect_code(0);
+    expect_following(&old, &new);
+
+    let Diverged { old, new, .. } = diverged();
+    old.write("roots", "roots");
+    own_by_root(&old.data.join("roots"), None, 0o600);
+    clone_with(&old, None).run().expect_code(0);
+    expect_following(&old, &new);
+    assert_eq!(fs::read_to_string(old.kept_aside()[0].join("roots")).unwrap(), "roots");
+}
+
+fn abandon(path: &Path) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_pgbaton")).arg("abandon").arg(path).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn a_return_is_ended_by_the_path_that_the_agent_has_whatever_it_leads_to() {
+    let Diverged { old, new: _new, .. } = diverged_with(NO_REWIND);
+    let real = old.directory_beside("volume").join("main");
+    fs::rename(&old.data, &real).unwrap();
+    symlink(&real, &old.data).unwrap();
+    let fails = programs_with(&old, "pg_basebackup", "exit 1");
+    clone_with(&old, Some(&fails)).run().expect_code(0);
+    old.call("stop").run().expect_code(0);
+    let marker = old.data.with_file_name("data.rejoin");
+    let again = fs::read(&marker).unwrap();
+    let told = abandon(&old.data);
+    assert!(told.contains("is half cloned"), "{told}");
+    assert!(!marker.exists());
+    // Nothing is there but the marker, and the path ends as people type it.
+    let _ = fs::remove_dir_all(&real);
+    fs::write(&marker, again).unwrap();
+    own(&marker);
+    assert!(abandon(&old.data.join("")).contains("is half cloned"));
+    assert!(!marker.exists());
+}
+
+/// What is kept does not take room on it.
+#[test]
+fn a_data_directory_that_is_a_volume_of_its_own_is_rewound_with_little_room() {
+    let Diverged { old, new, .. } = diverged();
+    let volume = support::volume::SmallVolume::at_the_place_of(&old, "512m");
+    volume.fill_up_to("90");
+    old.call("start").timeout(60_000).run().expect_code(0);
+    expect_following(&old, &new);
+    assert_eq!(old.kept_aside().len(), 1);
 }
 
 #[test]

@@ -82,8 +82,15 @@ pub fn rejoin(environment: &Environment, ticket: u64) -> Result<(), Failure> {
 pub fn abandon(data: &Path) -> Result<String, Failure> {
     let unknown =
         || Failure::generic(format!("{}: no such directory, or root's; name a data directory", data.display()));
-    let data = data.canonicalize().map_err(|_| unknown())?;
-    let owner = Owner::of_path(&data).ok_or_else(unknown)?;
+    // The marker lies beside the path that the agent is given, which may be a link, and may lead to nothing now.
+    let parent = data.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let data = match data.file_name() {
+        Some(name) => parent.canonicalize().map(|parent| parent.join(name)),
+        None => data.canonicalize(),
+    };
+    let data = data.map_err(|_| unknown())?;
+    let marker = crate::instance::rejoin::marker_path(&data);
+    let owner = Owner::of_path(&data).or_else(|| Owner::of_path(&marker)).ok_or_else(unknown)?;
     let environment = Environment::from([
         ("OCF_RESOURCE_INSTANCE", "abandon"),
         ("OCF_RESKEY_pgdata", data.to_str().ok_or_else(unknown)?),

@@ -1,25 +1,40 @@
-//! A volume of its own for the WAL of a node, which can be filled.
+//! A volume of its own for the WAL of a node, or all of it, which can be filled.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::node::{Node, own, run};
 
-/// A small volume for the WAL of one node, reached by a symbolic link.
+/// A small volume of one node: for its WAL, reached by a symbolic link, or for all of it.
 pub(crate) struct SmallVolume(PathBuf);
 
 impl SmallVolume {
     pub(crate) fn under_the_wal_of(node: &Node, size: &str) -> SmallVolume {
         let (wal, mount) = (node.data.join("pg_wal"), node.data.with_file_name("wal"));
         fs::create_dir(&mount).unwrap();
-        run(Command::new("mount").args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"]).arg(&mount));
-        let volume = SmallVolume(mount.clone());
-        own(&mount);
-        run(Command::new("chmod").arg("700").arg(&mount));
+        let volume = SmallVolume::mount(&mount, size);
         run(Command::new("cp").arg("-a").arg(wal.join(".")).arg(&mount));
         fs::remove_dir_all(&wal).unwrap();
         std::os::unix::fs::symlink(&mount, &wal).unwrap();
+        volume
+    }
+
+    /// The data directory itself becomes a volume.
+    pub(crate) fn at_the_place_of(node: &Node, size: &str) -> SmallVolume {
+        let before = node.data.with_file_name("before");
+        fs::rename(&node.data, &before).unwrap();
+        fs::create_dir(&node.data).unwrap();
+        let volume = SmallVolume::mount(&node.data, size);
+        run(Command::new("cp").arg("-a").arg(before.join(".")).arg(&node.data));
+        volume
+    }
+
+    fn mount(place: &Path, size: &str) -> SmallVolume {
+        run(Command::new("mount").args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"]).arg(place));
+        let volume = SmallVolume(place.to_owned());
+        own(place);
+        run(Command::new("chmod").arg("700").arg(place));
         volume
     }
 

@@ -235,7 +235,12 @@ impl Clone<'_> {
     fn restore_configuration(&self, marker: &Marker, copy: &Path) -> Result<(), String> {
         if let Some(kept) = marker.kept.as_deref().filter(|kept| kept.is_dir()) {
             let (from, failed) = (own_files_in(kept), "cannot bring the node's own files");
-            let own = own_files::list(&from)?;
+            let (closed, own): (Vec<_>, Vec<_>) =
+                own_files::list(&from)?.into_iter().partition(|name| own_files::is_closed(&from.join(name)));
+            for name in closed {
+                let (at, owner) = (from.join(name), self.owner.name());
+                log::warn!("{} stays there: {owner} may not read it, and so the server could not", at.display());
+            }
             own_files::bring(&own, &from, copy).map_err(|e| format!("{failed}: {e}"))?;
             for name in own_files::that_came_along(&own, copy)? {
                 fs::remove_file(copy.join(&name)).map_err(|e| format!("{failed}: {}: {e}", name.display()))?;

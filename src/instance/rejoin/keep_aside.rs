@@ -42,7 +42,7 @@ pub(super) fn new_name(data: &Path, timeline: Timeline, fork: Lsn) -> PathBuf {
 /// When there is not enough room, with the sizes, or a file cannot be copied.
 pub(super) fn add_own_files(data: &Path, kept: &Path, list: &str) -> Result<(), String> {
     let own = own_files::list(data)?;
-    refuse_without_room(data, own_files::size(data, &own))?;
+    refuse_without_room_beside(data, own_files::size(data, &own))?;
     own_files::bring(&own, data, &kept.join(CONFIG))
         .and_then(|()| {
             own_files::write_names(&kept.join(NAMES), &own)
@@ -124,21 +124,34 @@ fn text_of(list: &Path) -> Option<String> {
     crate::instance::files::read_small(list).ok().filter(|text| text.starts_with(FIRST_LINE))
 }
 
-/// Bytes that the owner may still write on the volume.
+/// Refuses what is to be made in a place that is there, or is to be made.
 ///
 /// # Errors
 /// When the volume has not that much room, with the sizes.
-pub(super) fn refuse_without_room(data: &Path, size: u64) -> Result<(), String> {
-    let parent = if data.is_dir() { data } else { data.parent().unwrap_or(Path::new("/")) };
-    let volume = statvfs(parent).map_err(|e| format!("cannot see how much room {} has: {e}", parent.display()))?;
-    let free = volume.blocks_available() * volume.fragment_size();
+pub(super) fn refuse_without_room(place: &Path, size: u64) -> Result<(), String> {
+    let volume = if place.is_dir() { place } else { place.parent().unwrap_or(Path::new("/")) };
+    refuse_without_room_on(volume, place, size)
+}
+
+/// The same for what is kept: beside the data directory, which may be a volume of its own.
+///
+/// # Errors
+/// When the volume has not that much room, with the sizes.
+pub(super) fn refuse_without_room_beside(data: &Path, size: u64) -> Result<(), String> {
+    refuse_without_room_on(data.parent().unwrap_or(Path::new("/")), data, size)
+}
+
+fn refuse_without_room_on(volume: &Path, data: &Path, size: u64) -> Result<(), String> {
+    let found = statvfs(volume).map_err(|e| format!("cannot see how much room {} has: {e}", volume.display()))?;
+    // Bytes that the owner may still write.
+    let free = found.blocks_available() * found.fragment_size();
     let needed = size + RESERVE;
     if free >= needed {
         return Ok(());
     }
     Err(format!(
         "{} has {} MB of room and {} MB are needed; make room, or remove old directories {}.kept-*",
-        parent.display(),
+        volume.display(),
         free >> 20,
         needed.div_ceil(1 << 20),
         data.display()

@@ -26,6 +26,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 
 pub use abandon::was_abandoned;
+pub(crate) use marker::marker_path;
 pub use marker::{Marker, Phase, Task};
 pub use worker::work;
 

@@ -92,10 +92,13 @@ fn is_unfinished(name: &Path) -> bool {
     UNFINISHED.iter().any(|end| text.ends_with(end))
 }
 
-/// Bytes that a copy of these takes.
+/// Bytes that a copy of these beside the data directory takes. On another volume nothing has a second name.
 pub(super) fn size(data: &Path, list: &[PathBuf]) -> u64 {
+    let beside = data.parent().and_then(|parent| fs::metadata(parent).ok());
+    let is_here = |found: &Metadata| beside.as_ref().is_some_and(|beside| beside.dev() == found.dev());
     let found = list.iter().filter_map(|name| fs::symlink_metadata(data.join(name)).ok());
-    found.filter(|found| found.is_file() && !gets_second_name(found)).map(|found| found.len()).sum()
+    let copied = found.filter(|found| found.is_file() && !(gets_second_name(found) && is_here(found)));
+    copied.map(|found| found.len()).sum()
 }
 
 /// Brings these files from one directory to another, durably, in place of those that are there.
@@ -137,6 +140,27 @@ fn gets_second_name(found: &Metadata) -> bool {
     found.is_file() && (found.len() > LARGE || found.uid() != geteuid().as_raw())
 }
 
+/// What was another's, root's for instance, is the owner's now. Of a key that is its own a server takes none that a group may read,
+/// and of root's it does (`check_ssl_key_file_permissions` in be-secure-common.c). What everybody may read is no secret.
+fn mode_of_copy(found: &Metadata) -> u32 {
+    let is_anothers_secret = found.uid() != geteuid().as_raw() && found.mode() & 0o004 == 0;
+    found.mode() & if is_anothers_secret { 0o700 } else { 0o7777 }
+}
+
+/// Whether a file can neither be read nor get a second name: it is another user's, who keeps it from the owner, and so from the
+/// server, too.
+pub(super) fn is_closed(path: &Path) -> bool {
+    let is_file = fs::symlink_metadata(path).is_ok_and(|found| found.is_file());
+    is_file && File::open(path).is_err_and(|e| e.kind() == ErrorKind::PermissionDenied) && !gets_named(path)
+}
+
+fn gets_named(path: &Path) -> bool {
+    let trial = beside(path, ".pgbaton-new");
+    let named = remove_file(&trial).and_then(|()| fs::hard_link(path, &trial));
+    let _ = remove_file(&trial);
+    named.is_ok()
+}
+
 /// A copy with permissions, group and times, written beside its name, synced and renamed. Links are not followed.
 ///
 /// # Errors
@@ -152,7 +176,7 @@ pub(super) fn copy_durably(from: &Path, to: &Path) -> io::Result<()> {
         io::copy(&mut source, &mut target)?;
         // A group that the owner is not in cannot be given.
         let _ = fchown(&target, None, Some(found.gid()));
-        target.set_permissions(Permissions::from_mode(found.mode() & 0o7777))?;
+        target.set_permissions(Permissions::from_mode(mode_of_copy(&found)))?;
         target.set_times(FileTimes::new().set_modified(found.modified()?))?;
         target.sync_all()
     })

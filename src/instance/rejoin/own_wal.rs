@@ -9,7 +9,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use super::keep_aside::{add_own_files, refuse_without_room};
+use super::keep_aside::{add_own_files, refuse_without_room_beside};
 use super::own_files::in_place_of;
 use super::shape;
 use crate::instance::files::{beside, sync_directory, sync_parent};
@@ -46,7 +46,7 @@ pub(super) fn save(data: &Path, first: u64, segment_size: u64) -> Result<(), Str
     let wanted = wanted(data, first, segment_size).map_err(|e| format!("cannot list the WAL: {e}"))?;
     let new: Vec<_> = wanted.into_iter().filter(|name| !is_same(data, &kept, name)).collect();
     let size = new.iter().filter_map(|name| fs::metadata(data.join("pg_wal").join(name)).ok()).map(|file| file.len());
-    refuse_without_room(data, size.sum())?;
+    refuse_without_room_beside(data, size.sum())?;
     let copied = new.iter().try_for_each(|name| save_one(data, &kept, name)).and_then(|()| sync_all(&kept));
     copied.map_err(|e| format!("cannot keep the WAL aside in {}: {e}", kept.display()))
 }

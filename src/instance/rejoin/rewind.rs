@@ -20,7 +20,7 @@ use super::hold::hold;
 use super::keep_aside::{clear_way, new_name, remove_oldest, restore_own_files, restore_wal};
 use super::outside::links;
 use super::source::Source;
-use super::{Marker, Phase, own_wal, shape};
+use super::{Marker, Phase, own_files, own_wal, shape};
 use crate::instance::signal_file::RECOVERY_SIGNAL;
 use crate::instance::wal::parse_segment_name;
 use crate::instance::{ControlData, Instance, signal_file, words};
@@ -43,6 +43,8 @@ pub(super) enum RewindError {
     Now(String),
     /// It will never work with this directory.
     Never(String),
+    /// It will not before somebody has corrected something, which the reason names. A clone needs none of that.
+    ByHand(String),
 }
 
 impl From<String> for RewindError {
@@ -71,6 +73,12 @@ impl Rewind<'_> {
                     log::info!("pg_rewind finds nothing to rewind: the instance can follow as it is");
                     return self.make_standby();
                 }
+            }
+            (Phase::Kept | Phase::Done, Some(kept)) if !kept.is_dir() => {
+                return Err(RewindError::ByHand(format!(
+                    "{} is gone, and an interrupted rewind cannot go on without it; put it back, or set rejoin=clone",
+                    kept.display()
+                )));
             }
             (Phase::Kept | Phase::Done, Some(kept)) => {
                 log::info!("going on with an interrupted rewind; its WAL is put back from {}", kept.display());
@@ -212,6 +220,7 @@ impl Rewind<'_> {
     /// Finds out what a rewind would do, and keeps aside what it would overwrite. False when there is
     /// nothing to do.
     fn prepare(&self, marker: &mut Marker) -> Result<bool, RewindError> {
+        refuse_closed_files(self.instance.data_directory(), self.owner.name())?;
         let mut control = self.control_data()?;
         if !control.was_stopped_cleanly() {
             self.save_before_recovery(marker, &control)?;
@@ -380,6 +389,18 @@ impl Rewind<'_> {
         let has_option = self.instance.major_version().is_some_and(|major| major >= 13);
         let program = if has_option { program.arg("--no-ensure-shutdown") } else { program };
         program.args(self.archive_options())
+    }
+}
+
+/// `pg_rewind` removes what the source has not, and what cannot be kept would be lost.
+fn refuse_closed_files(data: &Path, owner: &str) -> Result<(), RewindError> {
+    let own = own_files::list(data)?;
+    match own.iter().map(|name| data.join(name)).find(|path| own_files::is_closed(path)) {
+        None => Ok(()),
+        Some(path) => Err(RewindError::ByHand(format!(
+            "{} cannot be kept aside: {owner} may not read it; allow that, or move it out of the data directory",
+            path.display()
+        ))),
     }
 }
 

@@ -55,7 +55,7 @@ fn attempt(instance: &Instance, marker: &mut Marker) -> Result<(), String> {
     if marker.task == Task::Rewind {
         match rewind(instance, marker) {
             Ok(()) => return Ok(()),
-            Err(RewindError::Never(reason)) if marker.may_clone => {
+            Err(RewindError::Never(reason) | RewindError::ByHand(reason)) if marker.may_clone => {
                 log::warn!("{reason}; cloning instead");
                 *marker = marker.clone().clone_instead();
                 let data = instance.data_directory();
@@ -65,7 +65,7 @@ fn attempt(instance: &Instance, marker: &mut Marker) -> Result<(), String> {
                 marker.hopeless = Some(reason.clone());
                 return Err(reason);
             }
-            Err(RewindError::Now(reason)) => return Err(reason),
+            Err(RewindError::Now(reason) | RewindError::ByHand(reason)) => return Err(reason),
         }
     }
     put_configuration_back(instance, marker)?;
@@ -89,7 +89,7 @@ fn put_configuration_back(instance: &Instance, marker: &Marker) -> Result<(), St
         (Task::Clone, Phase::Planned) if data.join("PG_VERSION").exists() => marker.kept_before.as_deref(),
         _ => None,
     };
-    let Some(kept) = kept else { return Ok(()) };
+    let Some(kept) = kept.filter(|kept| kept.is_dir()) else { return Ok(()) };
     let restored = restore_own_files(kept, data);
     restored.map_err(|e| format!("cannot put the configuration back from {}: {e}", kept.display()))
 }
