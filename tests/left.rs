@@ -12,7 +12,8 @@ use nix::sys::signal::Signal;
 use support::agent::{Answer, Call};
 use support::cluster::Cluster;
 use support::node::{Node, Seen};
-use support::processes::signal;
+use support::processes::{await_titled, signal};
+use support::rejoin::{Diverged, bindir_with, diverged};
 use support::transition::Promotion;
 use support::wait_until;
 
@@ -54,6 +55,11 @@ fn expect_refused(standby: &Node) -> String {
     let refused = promotion.promote().expect_code(1).expect_reason("bytes less; start srv1 again, or give its data up");
     assert_eq!(standby.seen(), Seen::Standby);
     refused.reason().rsplit("with: ").next().unwrap().to_owned()
+}
+
+fn lsn(text: &str) -> u64 {
+    let (high, low) = text.split_once('/').unwrap();
+    (u64::from_str_radix(high, 16).unwrap() << 32) + u64::from_str_radix(low, 16).unwrap()
 }
 
 fn expect_promoted(standby: &Node) {
@@ -157,17 +163,19 @@ fn what_a_stopped_primary_left_allows_a_standby_that_received_it() {
 
 #[test]
 fn a_primary_that_was_stopped_by_force_leaves_the_end_of_its_wal() {
-    let (cluster, primary, standby) = primary_and_lagging_standby();
-    let end = primary.sql("select pg_current_wal_flush_lsn() - '0/0'").parse::<u64>().unwrap();
-    signal(primary.postmaster().unwrap(), Signal::SIGSTOP);
-    primary.call("stop").run().expect_code(0);
-    let left = cluster.attributes.permanent("srv1", "left");
-    let position = left.split(' ').nth(2).unwrap().split_once('/').unwrap();
-    let hex = |text: &str| u64::from_str_radix(text, 16).unwrap();
-    assert!((hex(position.0) << 32) + hex(position.1) + 1 >= end, "{left}: before {end}");
-    cluster.take_address_away();
-    standby.run_as_standby();
-    expect_refused(&standby);
+    for actions in [&["stop"][..], &["demote", "stop"]] {
+        let (cluster, primary, standby) = primary_and_lagging_standby();
+        let end = primary.sql("select pg_current_wal_flush_lsn()");
+        signal(primary.postmaster().unwrap(), Signal::SIGSTOP);
+        for action in actions {
+            primary.call(action).run().expect_code(0);
+        }
+        let left = cluster.attributes.permanent("srv1", "left");
+        assert!(lsn(left.split(' ').nth(2).unwrap()) + 1 >= lsn(&end), "{left}: before {end}");
+        cluster.take_address_away();
+        standby.run_as_standby();
+        expect_refused(&standby);
+    }
 }
 
 /// Nobody is a primary, so the one that has most of the WAL is not replaced by one that has less.
@@ -211,6 +219,132 @@ fn a_standby_of_a_primary_leaves_its_position_for_as_long_as_its_node_is_there()
     let promotion = Promotion::new(behind, &["srv3"]);
     promotion.announce(&[behind]);
     promotion.promote().expect_code(1).expect_reason("srv2 was stopped with WAL up to");
+}
+
+/// Its server died with rows that nobody received. Pacemaker stops what is dead, and starts it no more.
+#[test]
+fn a_primary_that_crashed_and_stays_down_leaves_the_end_of_its_wal() {
+    let (cluster, primary, standby) = primary_and_lagging_standby();
+    primary.crash();
+    primary.call("demote").run().expect_code(0);
+    primary.call("stop").run().expect_code(0);
+    assert!(cluster.attributes.permanent("srv1", "left").starts_with("1 1 "));
+    cluster.take_address_away();
+    standby.run_as_standby();
+    expect_refused(&standby);
+    primary.call("start").run().expect_code(0);
+    assert_eq!(cluster.attributes.permanent("srv1", "left"), "");
+}
+
+#[test]
+fn what_a_crashed_primary_left_allows_a_standby_that_received_it() {
+    let cluster = Cluster::new();
+    let (primary, standbys) = cluster.replicating("srv1", &["srv2"]);
+    primary.crash();
+    primary.call("stop").run().expect_code(0);
+    assert!(cluster.attributes.permanent("srv1", "left").starts_with("1 1 "));
+    expect_promoted(&standbys[0]);
+}
+
+/// Started where it was, it speaks for itself; when that fails, what it left is all that there is of it.
+#[test]
+fn a_crashed_primary_binds_for_good_only_when_it_is_not_started_again() {
+    let (cluster, primary, standby) = primary_and_lagging_standby();
+    primary.crash();
+    restart_planned(&primary).run().expect_code(0);
+    primary.call("stop").run().expect_code(0);
+    assert!(cluster.attributes.paper("srv1").starts_with("left 1 "), "{}", cluster.attributes.paper("srv1"));
+    assert_eq!(cluster.attributes.permanent("srv1", "left"), "");
+    primary.configure(SLIP);
+    primary.call("start").run().expect_code(1);
+    primary.call("stop").run().expect_code(0);
+    cluster.attributes.lose_all_of("srv1");
+    cluster.take_address_away();
+    standby.run_as_standby();
+    expect_refused(&standby);
+}
+
+/// As all nodes do that lost their power: it was no server's end that left this.
+#[test]
+fn a_node_that_lost_its_power_and_is_started_in_vain_leaves_the_end_of_its_wal() {
+    let (cluster, primary, standby) = primary_and_lagging_standby();
+    primary.crash();
+    cluster.attributes.lose_all_of("srv1");
+    primary.configure(SLIP);
+    primary.call("start").run().expect_code(1);
+    primary.call("stop").run().expect_code(0);
+    cluster.take_address_away();
+    standby.run_as_standby();
+    expect_refused(&standby);
+}
+
+#[test]
+fn a_crashed_standby_leaves_the_end_of_its_wal() {
+    let cluster = Cluster::new();
+    cluster.attributes.set_members(&["srv1", "srv2"]);
+    let (primary, standbys) = cluster.replicating("srv1", &["srv2"]);
+    standbys[0].crash();
+    standbys[0].call("stop").run().expect_code(0);
+    assert!(cluster.attributes.permanent("srv2", "left").starts_with("1 1 "), "without a primary");
+    standbys[0].call("start").run().expect_code(0);
+    primary.call("monitor").run().expect_code(8);
+    standbys[0].crash();
+    standbys[0].call("stop").run().expect_code(0);
+    assert_eq!(cluster.attributes.permanent("srv2", "left"), "");
+    assert!(cluster.attributes.paper("srv2").starts_with("left 1 "), "{}", cluster.attributes.paper("srv2"));
+}
+
+/// What it said in an election may be less than what it has: it may have received more since.
+#[test]
+fn a_stopped_standby_leaves_no_less_than_it_has() {
+    let (cluster, primary, standby) = primary_and_lagging_standby();
+    let end = primary.sql("select pg_current_wal_flush_lsn()");
+    primary.call("demote").run().expect_code(0);
+    for stopped_before in [false, true] {
+        cluster.attributes.set_paper("srv1", "vote srv1,srv2 1 0/1000028");
+        if stopped_before {
+            primary.call("start").run().expect_code(0);
+            primary.stop_fast();
+            cluster.attributes.set_paper("srv1", "vote srv1,srv2 1 0/1000028");
+        }
+        primary.call("stop").run().expect_code(0);
+        let left = cluster.attributes.permanent("srv1", "left");
+        assert!(lsn(left.split(' ').nth(2).unwrap()) + 1 >= lsn(&end), "{left}: before {end}");
+    }
+    drop(standby);
+}
+
+/// What such a directory holds is the source's, or half of it; what is another cluster's is nobody's here.
+#[test]
+fn what_is_half_rewound_or_foreign_leaves_nothing() {
+    let Diverged { cluster, old, new } = diverged();
+    let ends_half_way =
+        bindir_with(&old, "pg_rewind", "case \"$*\" in *--dry-run*) exec $real \"$@\" ;; esac\n$real \"$@\"; exit 1");
+    let start = old.call("start").parameter("bindir", ends_half_way.to_str().unwrap()).timeout(60_000).run();
+    start.expect_code(0);
+    let marker = old.data.with_file_name("data.rejoin");
+    assert!(std::fs::read_to_string(&marker).unwrap().contains("\"Kept\""));
+    old.call("stop").run().expect_code(0);
+    assert_eq!((cluster.attributes.paper("srv1"), cluster.attributes.permanent("srv1", "left")), Default::default());
+    std::fs::remove_file(&marker).unwrap();
+    let record = cluster.attributes.record();
+    cluster.attributes.set_record(&format!("1 {}", record.split_once(' ').unwrap().1));
+    old.call("stop").run().expect_code(0);
+    assert_eq!((cluster.attributes.paper("srv1"), cluster.attributes.permanent("srv1", "left")), Default::default());
+    drop(new);
+}
+
+/// Pacemaker fences the node of a stop that is not over in time.
+#[test]
+fn a_stop_answers_in_time_though_the_server_and_the_cluster_hang() {
+    let cluster = Cluster::new();
+    let (primary, _standbys) = cluster.replicating("srv1", &["srv2"]);
+    primary.call("monitor").run().expect_code(8);
+    primary.call("monitor").run().expect_code(8);
+    signal(await_titled(&primary.data, "postgres: checkpointer"), Signal::SIGSTOP);
+    cluster.attributes.hang();
+    primary.call("stop").timeout(10_000).run().expect_code(0);
+    assert_eq!(primary.seen(), Seen::Down);
 }
 
 /// A change of the configuration would make Pacemaker plan anew, in the middle of a recovery.

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use super::leaving::finish_leaving;
 use super::start::{Check, ONE_LOOK};
 use super::{Agent, Outcome};
 use crate::instance::{Ending, Session};
@@ -88,8 +87,8 @@ impl Agent {
         log::warn!("stopping the server at once: {}", self.instance.startup_in_words());
         let ending = self.instance.end_by_force(budget(self.deadline.remaining() * 6 / 10));
         let ending = ending.map_err(|e| Failure::generic(e.to_string()))?;
+        // That stop tells what this node has.
         if Notes::load(&self.notes_path()).stop_planned == Some(true) {
-            finish_leaving(self.leave_checkpoint(ending));
             self.finish_withdrawing_hold(withdrawing);
             return self.gone();
         }
@@ -104,7 +103,7 @@ impl Agent {
         let left = self.leave_checkpoint(ending);
         let published = self.begin_withdrawing();
         let started = self.become_standby(Check::Nothing);
-        finish_leaving(left);
+        self.finish_leaving(left);
         self.finish_withdrawing(published);
         self.finish_withdrawing_hold(withdrawing);
         started.map(|()| ExitCode::Success)

@@ -273,7 +273,7 @@ impl Agent {
 
     /// Whether what this node's instance holds does not count: it is being made, or is to be made, from a primary. What
     /// somebody has put into the directory meanwhile counts.
-    fn holds_nothing(&self) -> bool {
+    pub(super) fn holds_nothing(&self) -> bool {
         match self.instance.rejoining() {
             Ok(Rejoining::No) => false,
             Ok(Rejoining::Waiting(_)) => self.instance.missing().is_some(),

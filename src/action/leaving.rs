@@ -6,8 +6,8 @@ use super::{Agent, finish};
 use crate::cluster::{Durable, Paper};
 use crate::instance::{ControlData, Ending};
 use crate::policy::election::Vote;
-use crate::policy::leaving::{Ended, Facts, Left, is_permanent, last_before, left};
-use crate::sys::{Deadline, Notes, Running};
+use crate::policy::leaving::{Facts, Left, is_permanent, last_before, left};
+use crate::sys::{Notes, Running};
 use crate::types::{NodeName, Position, Role, Score};
 
 /// The last position of a primary, while the attribute daemon takes it.
@@ -18,6 +18,17 @@ const STEP: Duration = Duration::from_secs(1);
 
 /// How long the end of the WAL is looked for on disk.
 const LOOK: Duration = Duration::from_secs(2);
+
+/// How a stop found the instance, and how it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// By this stop, cleanly.
+    Fast,
+    /// By this stop, by force.
+    Forced,
+    /// It was down.
+    Before,
+}
 
 impl From<Ending> for Ended {
     fn from(ending: Ending) -> Ended {
@@ -41,16 +52,16 @@ impl Agent {
         let excluding = if restarts { None } else { self.begin_excluding_nobody(&own) };
         match left {
             Some((at, true)) => self.leave_permanently(&own, at),
-            Some((at, false)) => finish_leaving(self.begin_leaving(at)),
+            Some((at, false)) => self.finish_leaving(self.begin_leaving(at)),
             None => {}
         }
-        if let Some(Err(error)) = excluding.map(|running| running.finish(Deadline::after(STEP))) {
+        if let Some(Err(error)) = excluding.map(|running| running.finish(self.deadline.at_most(STEP))) {
             log::warn!("this stopped node keeps its promotion score: {error}");
         }
     }
 
     fn control_of_stopped(&self, ended: Ended) -> Option<ControlData> {
-        let control = self.instance.control_data(Deadline::after(STEP));
+        let control = self.instance.control_data(self.deadline.at_most(STEP));
         let control = match control {
             Err(_) if ended == Ended::Before => return None,
             Err(error) => {
@@ -77,19 +88,30 @@ impl Agent {
         if role == Role::Primary && self.was_promoted_by_hand() {
             return None;
         }
-        let told = match (ended, role, checkpoint) {
-            (Ended::Fast, Role::Primary, Some(_)) => None,
-            _ => self.told(own),
-        };
-        let asks = role == Role::Standby && ended != Ended::Before;
-        let primary_elsewhere = asks && self.is_primary_elsewhere(own);
-        let facts = Facts { ended, role, checkpoint, told, primary_elsewhere };
+        // The end of a switchover, which clients wait for, asks nothing.
+        let asks = ended != Ended::Fast || checkpoint.is_none();
+        let (told, durable) = if asks { self.told_and_on_record(own) } else { Default::default() };
+        let is_foreign = durable.record.as_ref().is_some_and(|record| record.system != control.system);
+        let is_void = is_foreign || (ended == Ended::Before && self.holds_nothing());
+        let primary_elsewhere = role == Role::Standby && self.is_primary_elsewhere(own);
+        let facts = Facts { role, checkpoint, told, primary_elsewhere, is_void };
         let position = match left(&facts) {
             Left::Nothing => return None,
             Left::At(position) => position,
-            Left::EndOfWal => self.end_of_stopped(control),
+            Left::EndOfWal(at_least) => {
+                let end = self.end_of_stopped(control, &durable);
+                at_least.map_or(end, |at_least| at_least.max(end))
+            }
         };
         Some((position, is_permanent(&facts, restarts)))
+    }
+
+    /// What is on record is nothing where the cluster does not answer.
+    fn told_and_on_record(&self, own: &NodeName) -> (Option<Position>, Durable) {
+        std::thread::scope(|scope| {
+            let durable = scope.spawn(|| self.cluster.durable(self.deadline.at_most(STEP)));
+            (self.told(own), durable.join().ok().and_then(Result::ok).unwrap_or_default())
+        })
     }
 
     fn was_promoted_by_hand(&self) -> bool {
@@ -98,7 +120,7 @@ impl Agent {
 
     /// What this node has published of its position since the last promotion.
     fn told(&self, own: &NodeName) -> Option<Position> {
-        let papers = self.cluster.papers(Deadline::after(STEP));
+        let papers = self.cluster.papers(self.deadline.at_most(STEP));
         let papers = papers.map_err(|e| log::warn!("cannot see what this node has told of its position: {e}")).ok()?;
         papers.into_iter().find(|(node, _)| node == own).and_then(|(_, paper)| match paper {
             Paper::Left(position) => Some(position),
@@ -110,17 +132,16 @@ impl Agent {
 
     /// Not knowing is as good as there being none: what is left for good then holds up nothing, since a primary has more.
     fn is_primary_elsewhere(&self, own: &NodeName) -> bool {
-        let primaries = self.cluster.primaries(Deadline::after(STEP));
+        let primaries = self.cluster.primaries(self.deadline.at_most(STEP));
         primaries.is_ok_and(|primaries| primaries.iter().any(|record| record.primary != *own))
     }
 
     /// At least the last checkpoint, where the end of the WAL cannot be found in time.
-    fn end_of_stopped(&self, control: &ControlData) -> Position {
+    fn end_of_stopped(&self, control: &ControlData, durable: &Durable) -> Position {
         let checkpoint = Position { timeline: control.timeline, end: control.checkpoint };
-        let found = self.instance.reach_by_files(Deadline::after(LOOK));
+        let found = self.instance.reach_by_files(self.deadline.at_most(LOOK));
         // What is on a timeline that a person made counts up to where that forked off.
-        let durable = self.cluster.durable(Deadline::after(STEP)).unwrap_or_default();
-        if let Vote::Fork(until) = self.in_line(found.clone(), &durable) {
+        if let Vote::Fork(until) = self.in_line(found.clone(), durable) {
             return last_before(until);
         }
         if let Vote::Unknown { why, .. } = &found {
@@ -144,14 +165,14 @@ impl Agent {
 
     /// The permanent attribute takes the place of the private one, so that one command is enough to give it up.
     fn leave_permanently(&self, own: &NodeName, at: Position) {
-        match finish(self.cluster.begin_leaving(own, Some(at)), Deadline::after(2 * STEP)) {
+        match finish(self.cluster.begin_leaving(own, Some(at)), self.deadline.at_most(2 * STEP)) {
             Ok(()) => {
                 log::info!("left on record: this node has WAL up to {at}");
-                let _ = finish(self.cluster.begin_publishing(None), Deadline::after(STEP));
+                let _ = finish(self.cluster.begin_publishing(None), self.deadline.at_most(STEP));
             }
             Err(error) => {
                 log::warn!("cannot put on record that this node has WAL up to {at}: {error}");
-                finish_leaving(self.begin_leaving(at));
+                self.finish_leaving(self.begin_leaving(at));
             }
         }
     }
@@ -159,7 +180,7 @@ impl Agent {
     /// The score of a primary that is stopped for good would look to others like a primary. Some score is left: it tells that
     /// the node has an instance.
     fn begin_excluding_nobody(&self, own: &NodeName) -> Option<Running> {
-        let scores = self.cluster.scores(Deadline::after(STEP)).ok()?;
+        let scores = self.cluster.scores(self.deadline.at_most(STEP)).ok()?;
         scores.get(own).filter(|score| **score >= Score::PRIMARY)?;
         let writing = self.cluster.begin_setting_score(own, Score::NEVER);
         writing.map_err(|e| log::warn!("this stopped node keeps its promotion score: {e}")).ok()
@@ -182,12 +203,12 @@ impl Agent {
             }
         }
     }
-}
 
-/// Waits shortly until the position is published; that it is not is a warning.
-pub(super) fn finish_leaving(leaving: Option<Leaving>) {
-    let Some((position, publishing)) = leaving else { return };
-    if let Err(error) = publishing.finish(Deadline::after(STEP)) {
-        log::warn!("cannot leave the last position {position} as an attribute: {error}");
+    /// Waits shortly until the position is published; that it is not is a warning.
+    pub(super) fn finish_leaving(&self, leaving: Option<Leaving>) {
+        let Some((position, publishing)) = leaving else { return };
+        if let Err(error) = publishing.finish(self.deadline.at_most(STEP)) {
+            log::warn!("cannot leave the last position {position} as an attribute: {error}");
+        }
     }
 }

@@ -64,7 +64,7 @@ impl Agent {
     /// Waits shortly until it is withdrawn; that it is not is a warning. An action that is killed before leaves its notes to the
     /// next one.
     pub(super) fn finish_withdrawing(&self, started: Vec<Running>) {
-        let shortly = Deadline::after(Duration::from_secs(1));
+        let shortly = self.deadline.at_most(Duration::from_secs(1));
         for running in started {
             if let Err(error) = running.finish(shortly) {
                 log::warn!("cannot withdraw what this node has published as a primary: {error}");

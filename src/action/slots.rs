@@ -98,7 +98,7 @@ impl Agent {
     /// Waits shortly for the end of that. A monitor makes up for what fails.
     pub(super) fn finish_withdrawing_hold(&self, withdrawing: Option<Running>) {
         let Some(running) = withdrawing else { return };
-        match running.finish(Deadline::after(Duration::from_secs(1))) {
+        match running.finish(self.deadline.at_most(Duration::from_secs(1))) {
             Ok(_) => self.forget_published_hold(),
             Err(error) => log::warn!("cannot withdraw what this node published about slots: {error}"),
         }

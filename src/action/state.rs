@@ -19,7 +19,7 @@ use super::Agent;
 use crate::instance::{Following, Session};
 use crate::ocf::{Degraded, ExitCode, Failure};
 use crate::policy::condition::Condition;
-use crate::sys::{Deadline, Notes, ms_since_boot};
+use crate::sys::{Notes, ms_since_boot};
 use crate::types::Role;
 
 /// The longest that one call for the attribute or the listed answer may take.
@@ -154,7 +154,7 @@ impl Agent {
         if !self.in_cluster() {
             return;
         }
-        let shortly = Deadline::after(Duration::from_secs(1));
+        let shortly = self.deadline.at_most(Duration::from_secs(1));
         let hiding = self.cluster.begin_showing_state(None).ok();
         let mut notes = Notes { state_seen: None, state_shown: None, degraded_seen: None, ..before.clone() };
         notes.deep_interval_ms = None;

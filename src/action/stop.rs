@@ -1,9 +1,9 @@
 //! `stop`: no server process is left. It needs no SQL, no cluster and no valid configuration.
 
+use super::leaving::Ended;
 use super::{Agent, Outcome};
 use crate::ocf::{ExitCode, Failure};
-use crate::policy::leaving::Ended;
-use crate::policy::stop::budget;
+use crate::policy::stop::{budget, for_shutdown};
 
 impl Agent {
     pub(super) fn stop(&self) -> Outcome {
@@ -12,8 +12,8 @@ impl Agent {
         let restarts = self.begin_stop();
         let ended = match self.instance.is_running() {
             true => {
-                let ending =
-                    self.instance.end(budget(self.deadline.remaining()), &|| self.has_it_elsewhere(None).is_some());
+                let budget = budget(for_shutdown(self.deadline.remaining()));
+                let ending = self.instance.end(budget, &|| self.has_it_elsewhere(None).is_some());
                 ending.map_err(|e| Failure::generic(e.to_string()))?.into()
             }
             false => Ended::Before,

@@ -2,15 +2,18 @@
 //!
 //! | the instance | leaves |
 //! |---|---|
-//! | primary, stopped cleanly | its shutdown checkpoint |
-//! | primary, stopped by force | the end of its WAL on disk |
-//! | standby, and no other node is a primary | what a demotion or its vote said, else the end of its WAL on disk |
-//! | standby of a primary | the end of its WAL on disk: the primary has more, and may be lost next |
-//! | was down before the stop | its shutdown checkpoint as a primary, and what a demotion or its vote said |
+//! | primary that ended cleanly, by this stop or before | its shutdown checkpoint |
+//! | any other, however it ended: by this stop, by force, in a crash, with its node's power | the end of its WAL on disk |
+//! | half rewound or cloned, or another cluster's | nothing new |
+//!
+//! It is never less than what a demotion or its vote said. A standby of a primary leaves it as well: the primary has more, and
+//! may be lost next. A crashed primary has rows that it alone acknowledged, for as long as it can be started again.
 //!
 //! Where it is left: when the same transition starts the instance again, with the attribute daemon, which starts no
-//! transition. When it does not, permanently, because the node may leave the cluster next. What a standby of a primary leaves is
-//! with the attribute daemon as well: it is overtaken in a moment, and when the node leaves, it is one that was lost.
+//! transition: a crash costs no failover, and binds nobody for longer than the start takes. When it does not (the start has
+//! failed, or the node had its `migration-threshold`), permanently, because the node may leave the cluster next. What a standby
+//! of a primary leaves is with the attribute daemon as well: it is overtaken in a moment, and when the node leaves, it is one
+//! that was lost.
 //!
 //! What is left is withdrawn by a `start` that has succeeded, and by nothing else that the agent does: an instance that
 //! cannot be started still has its data. It does not count against a node on a younger timeline, nor in an election in which its
@@ -18,30 +21,19 @@
 
 use crate::types::{Lsn, Position, Role};
 
-/// How the stop found the instance, and how it ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
-    /// By this stop, cleanly.
-    Fast,
-    /// By this stop, by force.
-    Forced,
-    /// It was down.
-    Before,
-}
-
 /// What is known.
 #[derive(Clone, Copy, Debug)]
 pub struct Facts {
-    /// How it ended.
-    pub ended: Ended,
     /// What it was by its control file.
     pub role: Role,
-    /// The shutdown checkpoint of a primary that was stopped cleanly.
+    /// The shutdown checkpoint of a primary that ended cleanly.
     pub checkpoint: Option<Position>,
     /// What this node has published itself since the last promotion: when it was demoted, or as its vote.
     pub told: Option<Position>,
     /// Another node is a primary.
     pub primary_elsewhere: bool,
+    /// What is in the directory counts for nothing: it is half rewound or cloned, or another cluster's.
+    pub is_void: bool,
 }
 
 /// What is left.
@@ -51,22 +43,18 @@ pub enum Left {
     Nothing,
     /// This.
     At(Position),
-    /// The end of WAL on disk, which has to be looked for.
-    EndOfWal,
+    /// The end of WAL on disk, which has to be looked for, and this at least.
+    EndOfWal(Option<Position>),
 }
 
 /// What the instance leaves.
 #[must_use]
 pub fn left(facts: &Facts) -> Left {
-    let told = facts.told.map(Left::At);
-    match (facts.ended, facts.role, facts.checkpoint) {
-        (Ended::Fast | Ended::Forced, _, Some(checkpoint)) => Left::At(checkpoint),
-        // A demotion may have ended it, and been killed before it told.
-        (Ended::Before, _, _) => facts.told.max(facts.checkpoint).map_or(Left::Nothing, Left::At),
-        // What it told before that primary was promoted may be less.
-        (_, Role::Standby, _) if facts.primary_elsewhere => Left::EndOfWal,
-        (_, Role::Standby, _) => told.unwrap_or(Left::EndOfWal),
-        (Ended::Fast | Ended::Forced, Role::Primary, _) => Left::EndOfWal,
+    match facts.checkpoint {
+        _ if facts.is_void => facts.told.map_or(Left::Nothing, Left::At),
+        // A demotion may have told more, and been followed by a recovery.
+        Some(checkpoint) => Left::At(facts.told.map_or(checkpoint, |told| told.max(checkpoint))),
+        None => Left::EndOfWal(facts.told),
     }
 }
 
@@ -95,28 +83,21 @@ mod tests {
 
     #[test]
     fn every_stop() {
-        use Ended::{Before, Fast, Forced};
-        use Role::{Primary, Standby};
-        let (checkpoint, told) = (Some(at(90)), Some(at(80)));
-        for (ended, role, checkpoint, told, primary_elsewhere, expected) in [
-            (Fast, Primary, checkpoint, None, false, Left::At(at(90))),
-            (Fast, Primary, checkpoint, told, true, Left::At(at(90))),
-            (Forced, Primary, None, None, false, Left::EndOfWal),
-            (Forced, Primary, None, None, true, Left::EndOfWal),
-            (Fast, Primary, None, None, false, Left::EndOfWal),
-            (Fast, Standby, None, None, true, Left::EndOfWal),
-            (Forced, Standby, None, told, true, Left::EndOfWal),
-            (Fast, Standby, None, None, false, Left::EndOfWal),
-            (Forced, Standby, None, None, false, Left::EndOfWal),
-            (Fast, Standby, None, told, false, Left::At(at(80))),
-            (Before, Standby, None, None, false, Left::Nothing),
-            (Before, Primary, None, None, false, Left::Nothing),
-            (Before, Standby, None, told, false, Left::At(at(80))),
-            (Before, Primary, checkpoint, None, false, Left::At(at(90))),
-            (Before, Primary, checkpoint, told, false, Left::At(at(90))),
+        let (low, high) = (Some(at(80)), Some(at(90)));
+        for (checkpoint, told, is_void, expected) in [
+            (high, None, false, Left::At(at(90))),
+            (high, low, false, Left::At(at(90))),
+            (low, high, false, Left::At(at(90))),
+            (None, None, false, Left::EndOfWal(None)),
+            (None, low, false, Left::EndOfWal(low)),
+            (None, None, true, Left::Nothing),
+            (high, None, true, Left::Nothing),
+            (high, low, true, Left::At(at(80))),
         ] {
-            let facts = Facts { ended, role, checkpoint, told, primary_elsewhere };
-            assert_eq!(left(&facts), expected, "{facts:?}");
+            for (role, primary_elsewhere) in [Role::Primary, Role::Standby].into_iter().zip([false, true]) {
+                let facts = Facts { role, checkpoint, told, primary_elsewhere, is_void };
+                assert_eq!(left(&facts), expected, "{facts:?}");
+            }
         }
     }
 
@@ -131,7 +112,7 @@ mod tests {
             (Primary, false, true, false),
             (Standby, false, true, false),
         ] {
-            let facts = Facts { ended: Ended::Fast, role, checkpoint: None, told: None, primary_elsewhere };
+            let facts = Facts { role, checkpoint: None, told: None, primary_elsewhere, is_void: false };
             assert_eq!(is_permanent(&facts, restarts), expected, "{facts:?}");
         }
     }

@@ -11,6 +11,10 @@
 //! | up to 95 % | SIGKILL to every server process of this data directory |
 //! | the rest | the answer |
 //!
+//! A `stop` keeps a quarter of its time, and 12 s at most, for what follows the shutdown: what the instance had is put on record,
+//! what it had published is withdrawn. All that is bounded by the deadline of the action, and a cluster or a disk that does not
+//! answer costs what is not done by then, and no node.
+//!
 //! A fast shutdown that gets nowhere (see [`super::progress`]: a process that hangs, a standby that does not confirm, an
 //! `archive_command` that does not return) is given up before that where nothing depends on it:
 //!
@@ -41,6 +45,12 @@ pub struct Budget {
 pub fn budget(time: Duration) -> Budget {
     let share = |percent: u32| time * percent / 100;
     Budget { fast: share(70), immediate: share(85), kill: share(95) }
+}
+
+/// The time for the shutdown in a `stop` that has `time` left.
+#[must_use]
+pub fn for_shutdown(time: Duration) -> Duration {
+    time - Duration::from_secs(12).min(time / 4)
 }
 
 /// What is known of a fast shutdown that has not ended.
@@ -91,6 +101,14 @@ mod tests {
             let rest = after_giving_up(budget, now);
             prop_assert!(rest.fast <= budget.fast && rest.immediate <= budget.immediate && rest.kill <= budget.kill);
             prop_assert!(rest.kill <= now + Duration::from_secs(7) || rest.kill == budget.kill);
+        }
+    }
+
+    #[test]
+    fn what_follows_a_shutdown_has_time_of_its_own() {
+        let s = Duration::from_secs;
+        for (time, expected) in [(0, 0), (8, 6), (20, 15), (48, 36), (57, 45), (3_600, 3_588)] {
+            assert_eq!(for_shutdown(s(time)), s(expected));
         }
     }
 

@@ -161,6 +161,11 @@ impl Attributes {
         fs::write(self.store.join("broken"), "").unwrap();
     }
 
+    /// From now on no tool ends by itself.
+    pub(crate) fn hang(&self) {
+        fs::write(self.store.join("hanging"), "").unwrap();
+    }
+
     /// The calls since the last look, as `srv1 attrd_updater [-n] [x]`.
     pub(crate) fn take_calls(&self) -> Vec<String> {
         let path = self.store.join("calls");

@@ -11,13 +11,14 @@ use tempfile::TempDir;
 use super::attributes::Attributes;
 use super::node::{Node, init_template};
 
-/// Records the call, then fails if it is told to.
+/// Records the call, then hangs or fails if it is told to.
 const PREAMBLE: &str = r#"#!/bin/sh
 store=@STORE@
 me=@NODE@
 line="$me ${0##*/}"
 for word in "$@"; do line="$line [$word]"; done
 printf '%s\n' "$line" >>"$store/calls"
+if [ -e "$store/hanging" ]; then exec sleep 600; fi
 if [ -e "$store/broken" ]; then echo "Error: cluster is not available" >&2; exit 102; fi
 "#;
 

@@ -35,8 +35,7 @@ pub fn promotion(state: &State, candidate: u8, left_out: u8) -> Result<(), Strin
         if other.instance == Instance::Primary {
             return Err(format!("{} is promoted while {} takes writes", name(candidate), name(number)));
         }
-        // What an instance alone has that has crashed and cannot be started is lost to asynchronous replication.
-        let counts = other.instance != Instance::Void && left_out >> number & 1 == 0 && !other.crashed;
+        let counts = other.instance != Instance::Void && left_out >> number & 1 == 0;
         if !counts || !lacks(state, ours, other.tip) {
             continue;
         }

@@ -53,12 +53,12 @@ pub struct Rules {
     pub next_timeline: fn(Timeline, Option<Timeline>) -> Timeline,
     /// What an instance leaves when it is stopped.
     pub left: fn(&leaving::Facts) -> leaving::Left,
+    /// Whether it leaves that for longer than its node is there, by whether it is started again.
+    pub is_permanent: fn(&leaving::Facts, bool) -> bool,
     /// Among whom a promotion is decided at its last moment, by who voted among whom.
     pub electorate: Electorate,
     /// What of it counts in an election.
     pub binding: Binding,
-    /// Whether a start takes back what was left, by whether it has succeeded.
-    pub takes_back: fn(bool) -> bool,
     /// Whether the votes are discarded before a promotion.
     pub discards_votes: bool,
     /// Whether `promote` asks the election once more.
@@ -80,9 +80,9 @@ impl Default for Rules {
             remedy: rejoin::remedy,
             next_timeline,
             left: leaving::left,
+            is_permanent: leaving::is_permanent,
             electorate: |papers| election::electorate(papers.iter().map(|(node, among)| (node, among.as_slice()))),
             binding: election::binding,
-            takes_back: |has_succeeded| has_succeeded,
             discards_votes: true,
             asks_again: true,
         }

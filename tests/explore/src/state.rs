@@ -132,8 +132,8 @@ pub struct Node {
     pub banned: bool,
     /// It should not be promoted itself: it has no room, or its replay is delayed.
     pub unfit: bool,
-    /// The truth: its instance was not stopped, and has not been started since.
-    pub crashed: bool,
+    /// Its instance ended as a primary, and has not been started since.
+    pub was_primary: bool,
     /// Its instance.
     pub instance: Instance,
     /// The end of its WAL.
@@ -302,7 +302,7 @@ impl State {
 }
 
 fn pack_node(node: &Node, to: &mut Writer) {
-    for flag in [node.up, node.cut, node.slip, node.banned, node.unfit, node.crashed, node.here] {
+    for flag in [node.up, node.cut, node.slip, node.banned, node.unfit, node.was_primary, node.here] {
         to.put(u64::from(flag), 1);
     }
     to.put(node.instance as u64, 3);
@@ -332,7 +332,7 @@ fn pack_node(node: &Node, to: &mut Writer) {
 }
 
 fn unpack_node(from: &mut Reader<'_>) -> Node {
-    let [up, cut, slip, banned, unfit, crashed, here] = std::array::from_fn(|_| from.flag());
+    let [up, cut, slip, banned, unfit, was_primary, here] = std::array::from_fn(|_| from.flag());
     let (instance, tip, score) = (from.take(3), from.take(4), from.take(4));
     let (kind, at) = (from.take(3), from.take(4));
     Node {
@@ -341,7 +341,7 @@ fn unpack_node(from: &mut Reader<'_>) -> Node {
         slip,
         banned,
         unfit,
-        crashed,
+        was_primary,
         here,
         instance: INSTANCES[usize::from(instance)],
         tip,
@@ -460,7 +460,7 @@ mod tests {
             score: Level::Elected,
             paper: Paper::Left(row),
             left: Some(row),
-            crashed: true,
+            was_primary: true,
             among: 13,
             reserved: 15,
             published: Some(begin),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use pgbaton::policy::candidacy::{Lacks, OnRecord};
 use pgbaton::policy::election::{Ballot, Reach, Verdict, Vote, insists};
-use pgbaton::policy::leaving::{Ended, Facts, Left, last_before};
+use pgbaton::policy::leaving::{Facts, Left, last_before};
 use pgbaton::policy::rejoin::{OwnWal, Reference, Rejoin, Remedy, Standing, Trouble};
 use pgbaton::policy::score::{Connected, GRACE, View};
 use pgbaton::policy::strike;
@@ -15,7 +15,7 @@ use pgbaton::types::{History, Lsn, NodeName, Position, Role, Score, SystemId, Ti
 
 use crate::rules::{Correction, Rules};
 use crate::set::Quickly;
-use crate::state::{Away, Configuration, LEVELS, Level, NODES, Node, Paper, State};
+use crate::state::{Away, Configuration, LEVELS, Level, Marker, NODES, Node, Paper, State};
 use crate::wal::{At, Tree};
 
 /// Bytes of a record: more than the differences that do not turn the order of the scores.
@@ -49,6 +49,19 @@ pub enum Decision {
     AnotherPrimary(u8),
     /// What is on record speaks against it.
     Barred,
+}
+
+/// How an instance was stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stopped {
+    /// What it was.
+    pub role: Role,
+    /// A primary that wrote a shutdown checkpoint.
+    pub is_clean: bool,
+    /// What it has told counts.
+    pub was_told: bool,
+    /// Pacemaker starts it again.
+    pub restarts: bool,
 }
 
 /// How a returning instance is treated.
@@ -221,17 +234,29 @@ impl Advisor {
         left.map(move |at| (name.clone(), last_before(position(&state.wal, at)))).collect::<Vec<_>>().into_iter()
     }
 
-    /// What the instance leaves: what `told` says, the record that its shutdown has written, or its end.
+    /// What the stopped instance of this node leaves, and whether that is permanent: what it has told, the record that its
+    /// shutdown has written, or its end.
     #[must_use]
-    pub fn left(&self, ended: Ended, role: Role, tip: At, told: Option<At>, primary_elsewhere: bool) -> Option<At> {
+    pub fn left(&self, state: &State, number: u8, stopped: Stopped) -> Option<(At, bool)> {
+        let node = state.node(number);
+        let told = match node.paper {
+            Paper::Left(at) | Paper::At(at) if stopped.was_told => Some(at),
+            _ => None,
+        };
         let somewhere = |at: u64| Position { timeline: Timeline(1), end: Lsn(at) };
-        let checkpoint = (ended == Ended::Fast && role == Role::Primary).then(|| somewhere(2));
-        let told_position = told.map(|_| somewhere(1));
-        match (self.rules.left)(&Facts { ended, role, checkpoint, told: told_position, primary_elsewhere }) {
-            Left::Nothing => None,
-            Left::At(position) if Some(position) == told_position => told,
-            Left::At(_) | Left::EndOfWal => Some(tip),
-        }
+        let facts = Facts {
+            role: stopped.role,
+            checkpoint: stopped.is_clean.then(|| somewhere(2)),
+            told: told.map(|_| somewhere(1)),
+            primary_elsewhere: state.nodes_where(|node| node.up && node.published.is_some()).any(|node| node != number),
+            is_void: node.marker == Marker::Kept,
+        };
+        let at = match (self.rules.left)(&facts) {
+            Left::Nothing => return None,
+            Left::At(position) if Some(position) == facts.told => told?,
+            Left::At(_) | Left::EndOfWal(_) => node.tip,
+        };
+        Some((at, (self.rules.is_permanent)(&facts, stopped.restarts)))
     }
 
     fn name(&self, node: u8) -> NodeName {

@@ -110,9 +110,12 @@ fn what_a_standby_of_a_primary_left() {
 }
 
 #[test]
-fn a_failed_start_withdraws_nothing() {
-    let settings = Settings { slips: 2, rows: 1, ..STOPS };
-    missed(settings, Rules { takes_back: |_| true, ..Rules::default() }, "which is there");
+fn what_a_crashed_primary_left() {
+    let left = |facts: &leaving::Facts| match (facts.role, facts.checkpoint) {
+        (Role::Primary, None) => Left::Nothing,
+        _ => leaving::left(facts),
+    };
+    missed(STOPS, Rules { left, ..Rules::default() }, "which is there");
 }
 
 #[test]

@@ -1,9 +1,13 @@
 //! What breaks, and what comes back.
 
-use super::{Found, Step};
-use crate::state::{Configuration, Instance, Node, Paper, State};
+use pgbaton::types::Role;
 
-pub(super) fn steps(state: &State, to: &mut Found) {
+use super::{Found, Step};
+use crate::model::Cluster;
+use crate::state::{Configuration, Instance, Node, Paper, State};
+use crate::translate::Stopped;
+
+pub(super) fn steps(cluster: &Cluster, state: &State, to: &mut Found) {
     for number in 0..state.count {
         let node = state.node(number);
         if !node.up {
@@ -25,7 +29,7 @@ pub(super) fn steps(state: &State, to: &mut Found) {
         }
         to.add(Step::Loss(number), lost(state, number));
         if matches!(node.instance, Instance::Standby | Instance::Primary) {
-            to.add(Step::Crash(number), spend(&with(state, number, crash)));
+            to.add(Step::Crash(number), spend(&crashed(cluster, state, number)));
         }
         if !node.cut {
             to.add(Step::Cut(number), spend(&with(state, number, |node| node.cut = true)));
@@ -44,12 +48,23 @@ pub(super) fn with(state: &State, number: u8, change: impl FnOnce(&mut Node)) ->
     next
 }
 
-/// Its monitor fails, and Pacemaker demotes and stops what is left.
-fn crash(node: &mut Node) {
-    (node.instance, node.published, node.crashed) = (Instance::Down, None, true);
-    if let Paper::At(at) = node.paper {
-        node.paper = Paper::Left(at);
-    }
+/// Its monitor fails, Pacemaker demotes and stops what is left, and is going to start it again.
+fn crashed(cluster: &Cluster, state: &State, number: u8) -> State {
+    let role = if state.node(number).instance == Instance::Primary { Role::Primary } else { Role::Standby };
+    let next = with(state, number, |node| {
+        (node.instance, node.published, node.was_primary) = (Instance::Down, None, role == Role::Primary);
+    });
+    stopped(cluster, &next, number, Stopped { role, is_clean: false, was_told: true, restarts: true })
+}
+
+/// What the instance that was stopped has is on record.
+pub(super) fn stopped(cluster: &Cluster, state: &State, number: u8, how: Stopped) -> State {
+    let left = cluster.advisor.left(state, number, how);
+    with(state, number, |node| match left {
+        Some((at, true)) => (node.left, node.paper) = (Some(at), Paper::None),
+        Some((at, false)) => node.paper = Paper::Left(at),
+        None => {}
+    })
 }
 
 /// Fencing has seen to it that it is off. Everything transient goes with it, and so does a plan.
@@ -57,10 +72,9 @@ fn lost(state: &State, number: u8) -> State {
     let node = *state.node(number);
     let instance = if node.instance == Instance::Held { Instance::Held } else { Instance::Down };
     let Node { slip, banned, unfit, tip, left, marker, lacks, cut, .. } = node;
-    let runs = matches!(node.instance, Instance::Standby | Instance::Primary);
-    let crashed = node.crashed || runs;
+    let was_primary = node.was_primary || node.instance == Instance::Primary;
     let mut next = with(state, number, |node| {
-        *node = Node { instance, slip, banned, unfit, crashed, tip, left, marker, lacks, cut, ..Node::default() };
+        *node = Node { instance, slip, banned, unfit, was_primary, tip, left, marker, lacks, cut, ..Node::default() };
     });
     next.plan = None;
     next.node_mut(number).configuration = state.configuration;

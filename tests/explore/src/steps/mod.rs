@@ -159,7 +159,7 @@ pub fn all(cluster: &Cluster, state: &State, to: &mut Found) {
     promotion::steps(cluster, state, to);
     monitors::steps(cluster, state, to);
     returns::steps(cluster, state, to);
-    faults::steps(state, to);
+    faults::steps(cluster, state, to);
     people::steps(cluster, state, to);
 }
 

@@ -1,12 +1,13 @@
 //! What Pacemaker does: it starts what is down, and plans promotions by the scores.
 
-use pgbaton::policy::leaving::Ended;
 use pgbaton::types::Role;
 
+use super::faults::stopped;
 use super::traffic::hand_over;
 use super::{Demotion, Found, Step, election};
 use crate::model::Cluster;
 use crate::state::{Away, Instance, Level, NODES, Node, Paper, Plan, State};
+use crate::translate::Stopped;
 use crate::wal::Kind;
 
 pub(super) fn steps(cluster: &Cluster, state: &State, to: &mut Found) {
@@ -105,8 +106,8 @@ pub(super) fn demote(cluster: &Cluster, state: &State, primary: u8, how: Demotio
     let node = next.node_mut(primary);
     (node.instance, node.published, node.away) = (Instance::Standby, None, [Away::No; NODES]);
     if is_clean {
-        let left = cluster.advisor.left(Ended::Fast, Role::Primary, node.tip, None, false);
-        node.paper = left.map_or(node.paper, Paper::Left);
+        let how = Stopped { role: Role::Primary, is_clean, was_told: false, restarts: true };
+        return stopped(cluster, &next, primary, how);
     }
     next
 }
@@ -118,11 +119,10 @@ pub(super) fn announce(cluster: &Cluster, state: &mut State, number: u8, has_suc
     let has_instance = state.node(number).marker == crate::state::Marker::None;
     let may_stand = has_instance && !elsewhere && !speaks_against(cluster, state, number);
     let score = cluster.advisor.score_at_start(state.node(number).score, may_stand);
-    let takes_back = (cluster.advisor.rules().takes_back)(has_succeeded);
     let node = state.node_mut(number);
     node.here = true;
     node.score = score.unwrap_or(node.score);
-    if takes_back {
+    if has_succeeded {
         node.left = None;
         if matches!(node.paper, Paper::Left(_)) {
             (node.paper, node.among) = (Paper::None, 0);
@@ -141,10 +141,8 @@ pub(super) fn speaks_against(cluster: &Cluster, state: &mut State, number: u8) -
 
 /// A failed promotion: Pacemaker restarts the instance.
 pub(super) fn restarted(cluster: &Cluster, state: &State, number: u8) -> State {
-    let mut next = State { plan: None, ..*state };
-    if let Paper::At(at) = state.node(number).paper {
-        next.node_mut(number).paper = Paper::Left(at);
-    }
+    let how = Stopped { role: Role::Standby, is_clean: false, was_told: true, restarts: true };
+    let mut next = stopped(cluster, &State { plan: None, ..*state }, number, how);
     announce(cluster, &mut next, number, true);
     next
 }

@@ -1,14 +1,14 @@
 //! What persons do: what nobody needs, what takes that back, and what the README leaves to them.
 
-use pgbaton::policy::leaving::Ended;
 use pgbaton::types::Role;
 
 use super::election::forget;
-use super::faults::with;
+use super::faults::{stopped, with};
 use super::pacemaker::{demote, demotions};
 use super::{Found, Step};
 use crate::model::Cluster;
 use crate::state::{Instance, Lacks, Level, Paper, State};
+use crate::translate::Stopped;
 
 pub(super) fn steps(cluster: &Cluster, state: &State, to: &mut Found) {
     amends(state, to);
@@ -80,18 +80,9 @@ fn slips(cluster: &Cluster, state: &State, to: &mut Found) {
 
 /// It is stopped and stays so: what it has is on record, and its score makes nobody think of it as a primary.
 fn held(cluster: &Cluster, state: &State, number: u8) -> State {
-    let node = state.node(number);
-    let told = match node.paper {
-        Paper::Left(at) | Paper::At(at) => Some(at),
-        _ => None,
-    };
-    let elsewhere = state.nodes_where(|node| node.up && node.published.is_some()).any(|node| node != number);
-    let left = cluster.advisor.left(Ended::Fast, Role::Standby, node.tip, told, elsewhere);
-    with(state, number, |node| {
+    let how = Stopped { role: Role::Standby, is_clean: false, was_told: true, restarts: false };
+    with(&stopped(cluster, state, number, how), number, |node| {
         node.instance = Instance::Held;
-        if left.is_some() {
-            (node.left, node.paper) = (left, Paper::None);
-        }
         if node.score >= Level::Primary {
             node.score = Level::Never;
         }

@@ -1,11 +1,14 @@
 //! Instances that come back: started, rewound, cloned.
 
+use pgbaton::types::Role;
+
+use super::faults::stopped;
 use super::pacemaker::announce;
 use super::{Found, Step};
 use crate::judge;
 use crate::model::Cluster;
 use crate::state::{Instance, Marker, State};
-use crate::translate::Return;
+use crate::translate::{Return, Stopped};
 use crate::wal::At;
 use crate::words::node as name;
 
@@ -48,9 +51,13 @@ pub(super) fn start(cluster: &Cluster, state: &State, number: u8) -> Result<Stat
         _ => Instance::Void,
     };
     announce(cluster, &mut next, number, instance == Instance::Standby);
-    let node = next.node_mut(number);
-    node.instance = instance;
-    node.crashed &= instance == Instance::Failed;
+    next.node_mut(number).instance = instance;
+    if instance == Instance::Failed {
+        // Pacemaker stops it for good.
+        let role = if node.was_primary { Role::Primary } else { Role::Standby };
+        return Ok(stopped(cluster, &next, number, Stopped { role, is_clean: false, was_told: true, restarts: false }));
+    }
+    next.node_mut(number).was_primary = false;
     if instance == Instance::Void {
         plan_return(&mut next, number, way)?;
     }
