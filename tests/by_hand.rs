@@ -108,6 +108,34 @@ fn a_timeline_that_a_person_made_wins_no_election() {
     assert_eq!(third.sql("select count(*) from rows"), "0");
 }
 
+/// The next promotion may give its timeline the number that a person's has. PostgreSQL goes by numbers, and would mix both.
+#[test]
+fn a_timeline_that_a_person_made_is_not_mixed_with_another_one_of_its_number() {
+    let (cluster, primary, second, third) = promoted_by_hand();
+    second.call("monitor").run().expect_code(8);
+    lose_power(&cluster, &[&primary]);
+    let demoted = second.call("demote").run().expect_code(0);
+    assert_eq!(demoted.logged("it is started without an upstream"), 1, "{demoted:#?}");
+    assert_eq!((second.seen(), second.sql("show primary_conninfo").as_str()), (Seen::Standby, ""));
+    let promotion = Promotion::new(&third, &["srv2", "srv3"]);
+    promotion.announce(&[&second, &third]);
+    promotion.promote().expect_code(0);
+    let timeline = "select left(pg_walfile_name(pg_current_wal_insert_lsn()), 8)";
+    assert_eq!(third.sql(timeline), "00000002");
+    cluster.move_address_to(&third);
+    cluster.attributes.set_promoted(&["srv3"]);
+    third.call("monitor").run().expect_code(8);
+    third.sql("insert into rows values (3)");
+    // pg_rewind goes by numbers, too.
+    wait_until("the one that a person promoted follows", || {
+        second.call("monitor").parameter("rejoin", "clone").run().expect_code(0);
+        third.sql("select count(*) from pg_stat_replication where application_name = 'srv2'") == "1"
+    });
+    assert_ne!(second.sql("show primary_conninfo"), "");
+    wait_until("it has the new primary's rows", || second.sql("select string_agg(n::text, ' ') from rows") == "3");
+    assert_eq!(second.kept_aside().len(), 1);
+}
+
 /// The person's word: that timeline is the one to keep.
 #[test]
 fn a_timeline_that_a_person_made_counts_when_the_last_primary_is_forgotten() {

@@ -103,3 +103,66 @@ fn an_archive_that_has_the_real_file_goes_on_archiving() {
             || archive.join("00000002.history").exists()
     });
 }
+
+/// A primary that was lost, or a person's promotion, has archived the history of a timeline that was given up. A server that
+/// looks for the youngest one ends when its own WAL is not part of that.
+#[test]
+fn an_archive_with_the_history_of_a_timeline_that_was_given_up_keeps_nobody_from_starting() {
+    let cluster = Cluster::new();
+    let archive = cluster.home().join("archive");
+    fs::create_dir(&archive).unwrap();
+    own(&archive);
+    let (primary, mut standbys) = cluster.replicating("srv1", &["srv2", "srv3"]);
+    let (third, second) = (standbys.pop().unwrap(), standbys.pop().unwrap());
+    second.stop_fast();
+    let restore = format!("restore_command = 'cp {}/%f %p'", archive.display());
+    second.configure(&restore);
+    fs::write(archive.join("00000002.history"), "1\t0/1000100\tno recovery target specified\n").unwrap();
+
+    let started = second.call("start").timeout(60_000).run().expect_code(0);
+    assert_eq!(
+        started.logged("tried once more on timeline 1 only: the archive may have the history"),
+        1,
+        "{started:#?}"
+    );
+    assert_eq!(second.seen(), Seen::Standby);
+    primary.await_streaming("srv2");
+
+    // It cannot follow a switch of timelines, and is started anew for it.
+    primary.crash();
+    cluster.attributes.lose_all_of("srv1");
+    cluster.attributes.set_reserved("srv3", 2);
+    let promotion = Promotion::new(&third, &["srv2", "srv3"]);
+    promotion.announce(&[&second, &third]);
+    promotion.promote().expect_code(0);
+    cluster.move_address_to(&third);
+    cluster.attributes.set_promoted(&["srv3"]);
+    third.call("monitor").run().expect_code(8);
+    wait_until("it follows to the new timeline", || {
+        second.call("monitor").run().expect_code(0);
+        second.sql("show recovery_target_timeline") == "latest"
+            && third.sql("select count(*) from pg_stat_replication where application_name = 'srv2'") == "1"
+    });
+}
+
+/// A primary that was lost comes back while another one has just been promoted and nobody knows of that yet. It has WAL of its
+/// own beyond the fork, and the archive has the younger timeline's history and not its WAL: it must not replay past the fork.
+#[test]
+fn a_lost_primary_is_not_led_past_a_fork_by_the_archive() {
+    let cluster = Cluster::new();
+    let archive = cluster.home().join("archive");
+    fs::create_dir(&archive).unwrap();
+    own(&archive);
+    let primary = cluster.node("srv1");
+    primary.run_as_primary();
+    primary.sql("create table row (n int)");
+    let fork = primary.sql("select pg_current_wal_insert_lsn()");
+    primary.sql("insert into row values (1)");
+    primary.crash();
+    primary.configure(&format!("restore_command = 'cp {}/%f %p'", archive.display()));
+    fs::write(archive.join("00000002.history"), format!("1\t{fork}\tno recovery target specified\n")).unwrap();
+
+    primary.call("start").timeout(60_000).run().expect_code(0);
+    assert_eq!(primary.sql("show recovery_target_timeline"), "1");
+    assert_eq!(primary.sql("select n from row"), "1");
+}

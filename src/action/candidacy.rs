@@ -8,7 +8,8 @@ use crate::ocf::Failure;
 use crate::policy::candidacy::{
     Lacks, Objection, OnRecord, may_have_been_passed_over, objection, score_at_start, stands_again,
 };
-use crate::sys::{Deadline, Notes, utc_now};
+use crate::policy::patience::{Noted, may_stand_again};
+use crate::sys::{Deadline, Notes, ms_since_boot, utc_now};
 use crate::types::{NodeName, Score, Timeline};
 
 /// How long all questions of one decision may take.
@@ -92,10 +93,14 @@ impl Agent {
             let lacks = self.strike_itself_off(own, &on_record, deadline)?;
             on_record.lacks.insert(own.clone(), lacks);
         }
-        Ok(objection(own, timeline, &on_record).map(|found| self.objection_in_words(own, &found)))
+        let made_by_hand = || {
+            let until = timeline.and_then(|timeline| self.fork_of(timeline, durable))?;
+            Some(Objection::MadeByHand { until })
+        };
+        Ok(objection(own, timeline, &on_record).or_else(made_by_hand).map(|found| self.objection_in_words(own, &found)))
     }
 
-    fn own_timeline(&self, deadline: Deadline) -> Option<Timeline> {
+    pub(super) fn own_timeline(&self, deadline: Deadline) -> Option<Timeline> {
         let control = self.instance.control_data(deadline).map_err(|e| log::warn!("{e}")).ok()?;
         Some(self.instance.youngest_timeline(&control))
     }
@@ -154,7 +159,7 @@ impl Agent {
     /// A candidate that an election excluded stands again at its next monitor: what stood against it may
     /// be gone, and if it is not, the next election says so again.
     pub(super) fn stand_again(&self) {
-        if !Notes::load(&self.notes_path()).candidate {
+        if !Notes::load(&self.notes_path()).candidate || !self.may_stand_again() {
             return;
         }
         self.stand_if_possible();
@@ -176,11 +181,17 @@ impl Agent {
         }
     }
 
+    fn may_stand_again(&self) -> bool {
+        let notes = Notes::load(&self.notes_path());
+        let noted = Noted { since: notes.undecided_since_ms, seen: notes.undecided_seen_ms };
+        may_stand_again(noted, ms_since_boot())
+    }
+
     fn try_to_stand(&self, deadline: Deadline) -> Result<Option<String>, Failure> {
         let own = self.own_name()?;
         let scores = self.cluster.scores(deadline).map_err(failed)?;
         let now = scores.get(&own).copied();
-        if !stands_again(now, false, false) {
+        if !stands_again(now, false, false) || !self.may_stand_again() {
             return Ok(None);
         }
         let promoted = self.cluster.promoted(deadline).map_err(failed)?;

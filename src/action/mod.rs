@@ -9,6 +9,7 @@ mod election;
 mod elsewhere;
 mod follow;
 mod leaving;
+mod makeshift;
 mod monitor;
 mod notify;
 mod origin;

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::start::Check;
+use super::start::{Check, Launching};
 use super::{Agent, Outcome};
-use crate::instance::{Launched, Session, Watch};
+use crate::instance::{Session, Watch};
 use crate::ocf::{ExitCode, Failure};
 use crate::policy::origin::Origin;
 use crate::policy::progress::STALLED;
@@ -17,7 +17,7 @@ pub(super) const PROMOTION: Duration = Duration::from_secs(5);
 
 impl Agent {
     pub(super) fn promote(&self) -> Outcome {
-        let mut launched: Option<Launched> = None;
+        let mut launched = Launching::default();
         let mut pace = Pace::up_to(Duration::from_millis(25));
         let (mut watch, mut stand_ins) = (None, None);
         loop {

@@ -11,6 +11,7 @@ use crate::instance::{ControlData, Session};
 use crate::ocf::{ExitCode, Failure, Follow};
 use crate::policy::condition::Condition;
 use crate::policy::follow::address;
+use crate::policy::makeshift::Makeshift;
 use crate::policy::rejoin::{OwnWal, Remedy, Standing, Trouble, remedy, standing};
 use crate::policy::stop::budget;
 use crate::sys::{Deadline, Notes, Pace};
@@ -22,10 +23,20 @@ const WORKER_BEGINS: Duration = Duration::from_secs(3);
 /// What a start has to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum WayIn {
-    /// Launch the server.
-    Launch,
+    /// Launch the server, as it is configured or not.
+    Launch(Option<Makeshift>),
     /// Nothing more: the instance is being rewound or cloned, and joins when that is done.
     UnderWay,
+}
+
+/// What a look at the promoted instance has shown.
+enum Compared {
+    /// There is none.
+    NoPrimary,
+    /// This instance can follow it.
+    CanFollow,
+    /// It cannot.
+    Trouble(Trouble, Record),
 }
 
 impl Agent {
@@ -38,7 +49,7 @@ impl Agent {
             // The marker stays until the server answers: its recovery may outlast this action.
             Rejoining::Done(marker) => match self.done_in_vain(&marker)? {
                 Some(again) => self.way_in_again(&again),
-                None => Ok(WayIn::Launch),
+                None => Ok(WayIn::Launch(None)),
             },
             Rejoining::UnderWay(marker) => self.await_worker(&marker),
             Rejoining::Interrupted(marker) => self.way_in_again(&marker),
@@ -46,7 +57,7 @@ impl Agent {
     }
 
     fn way_in_without_marker(&self) -> Result<WayIn, Failure> {
-        if self.in_cluster() { self.way_in_of_stopped(None) } else { Ok(WayIn::Launch) }
+        if self.in_cluster() { self.way_in_of_stopped(None) } else { Ok(WayIn::Launch(None)) }
     }
 
     /// A directory that is half rewound or cloned is never started.
@@ -97,7 +108,7 @@ impl Agent {
     pub(super) fn end_of_rejoin(&self) -> Result<WayIn, Failure> {
         let removed = self.instance.finish_rejoin(self.deadline);
         removed.map_err(|e| Failure::generic(format!("cannot remove the marker of the rejoin: {e}")))?;
-        Ok(WayIn::Launch)
+        Ok(WayIn::Launch(None))
     }
 
     /// `monitor` while there is no instance but one on its way: it counts as running, because the node takes
@@ -276,7 +287,7 @@ impl Agent {
         let mut pace = Pace::up_to(Duration::from_millis(100));
         loop {
             match self.instance.rejoining()? {
-                Rejoining::Done(_) | Rejoining::No => return Ok(WayIn::Launch),
+                Rejoining::Done(_) | Rejoining::No => return Ok(WayIn::Launch(None)),
                 Rejoining::Waiting(_) => return Ok(WayIn::UnderWay),
                 Rejoining::UnderWay(_) if pace.step(patience) => {}
                 Rejoining::UnderWay(now) => {
@@ -297,26 +308,30 @@ impl Agent {
         if self.may_wait_for_primary()? {
             return self.clone_or_wait();
         }
-        match self.trouble_with_primary(old)? {
-            Some((trouble, primary)) => self.mend(&trouble, &primary, old),
-            None if old.is_some() => {
-                log::info!("nothing keeps this instance from being started any more; what was planned is forgotten");
-                self.end_of_rejoin()
-            }
-            None => Ok(WayIn::Launch),
+        let makeshift = match self.compare_with_primary(old)? {
+            Compared::Trouble(trouble, primary) => return self.mend(&trouble, &primary, old),
+            Compared::NoPrimary => self.makeshift_without_primary(),
+            Compared::CanFollow => None,
+        };
+        if old.is_some() {
+            log::info!("nothing keeps this instance from being started any more; what was planned is forgotten");
+            self.end_of_rejoin()?;
         }
+        Ok(WayIn::Launch(makeshift))
     }
 
     /// What keeps this instance, which is down, from following the promoted one.
-    fn trouble_with_primary(&self, old: Option<&Marker>) -> Result<Option<(Trouble, Record)>, Failure> {
-        let Some(primary) = self.other_primary(self.deadline.at_most(Duration::from_secs(5))) else { return Ok(None) };
+    fn compare_with_primary(&self, old: Option<&Marker>) -> Result<Compared, Failure> {
+        let primary = self.other_primary(self.deadline.at_most(Duration::from_secs(5)));
+        let Some(primary) = primary else { return Ok(Compared::NoPrimary) };
         let trouble = match old {
             Some(old) => self.trouble_again(old, &primary),
             None => self.trouble_of_stopped(&primary),
         };
         match trouble {
-            Some(trouble) if self.is_promoted_there(&primary.primary)? => Ok(Some((trouble, primary))),
-            _ => Ok(None),
+            Some(trouble) if self.is_promoted_there(&primary.primary)? => Ok(Compared::Trouble(trouble, primary)),
+            Some(_) => Ok(Compared::NoPrimary),
+            None => Ok(Compared::CanFollow),
         }
     }
 
@@ -387,7 +402,9 @@ impl Agent {
     pub(super) fn mend_running(&self, session: &Session) -> Result<Option<Condition>, Failure> {
         let deadline = self.deadline.at_most(Duration::from_secs(5));
         let Some(primary) = self.other_primary(deadline) else { return Ok(None) };
-        let Some(trouble) = self.trouble_of_running(session, &primary, deadline)? else { return Ok(None) };
+        let Some(trouble) = self.trouble_of_running(session, &primary, deadline)? else {
+            return self.end_makeshift(session, &primary);
+        };
         if let Some(condition) = self.catching_up_from_archive(&trouble, session, deadline) {
             return Ok(Some(condition));
         }

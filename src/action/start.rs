@@ -6,6 +6,7 @@ use super::rejoin::WayIn;
 use super::{Agent, Outcome};
 use crate::instance::Launched;
 use crate::ocf::{ExitCode, Failure};
+use crate::policy::makeshift::Makeshift;
 use crate::policy::start::{self, Step, goes_on_by_itself};
 use crate::sys::Pace;
 use crate::types::State;
@@ -21,6 +22,15 @@ pub(super) enum Check {
     /// For `demote` and `promote`: a slip in the configuration must not keep a server down that was
     /// running a moment ago.
     Nothing,
+}
+
+/// The server that this action has launched, and how.
+#[derive(Debug, Default)]
+pub(super) struct Launching {
+    server: Option<Launched>,
+    makeshift: Option<Makeshift>,
+    /// It has ended once.
+    again: bool,
 }
 
 impl Agent {
@@ -58,7 +68,7 @@ impl Agent {
     /// Goes through the steps of [`start::next`] until the instance is a standby that answers, or is on its way
     /// to become one: rewound or cloned, which may take longer than this action.
     pub(super) fn become_standby(&self, check: Check) -> Result<(), Failure> {
-        let mut launched = None;
+        let mut launched = Launching::default();
         let mut pace = Pace::up_to(Duration::from_millis(25));
         let begin = Instant::now();
         let (patience, time) = (self.patience(), self.deadline.remaining());
@@ -68,10 +78,11 @@ impl Agent {
             let found = self.instance.observe(self.deadline.at_most(ONE_LOOK));
             let step = start::next(&found.state);
             let is_down = matches!(step, Step::Launch | Step::RefuseAbsent(_));
-            if is_down && launched.is_none() {
+            if is_down && launched.server.is_none() {
                 self.refuse_unfinished_restore(check)?;
-                if self.way_in()? == WayIn::UnderWay {
-                    return Ok(());
+                match self.way_in()? {
+                    WayIn::UnderWay => return Ok(()),
+                    WayIn::Launch(makeshift) => launched.makeshift = makeshift,
                 }
                 // An empty directory may have been filled.
                 if matches!(step, Step::RefuseAbsent(_)) && self.instance.missing().is_none() {
@@ -80,11 +91,12 @@ impl Agent {
             }
             if step == Step::Done {
                 self.forget_rejoin();
-                let unchecked = check == Check::Configuration && launched.is_some();
+                let as_configured = launched.server.is_some() && launched.makeshift.is_none();
+                let unchecked = check == Check::Configuration && as_configured;
                 return if unchecked { self.stop_if_misconfigured(found.session.as_ref()) } else { Ok(()) };
             }
             let waits_for = self.take_step(step, check, &mut launched)?;
-            if !hot_standby_asked && launched.is_some() && begin.elapsed() > ONE_LOOK {
+            if !hot_standby_asked && launched.server.is_some() && begin.elapsed() > ONE_LOOK {
                 hot_standby_asked = true;
                 self.stop_if_not_hot_standby()?;
             }
@@ -133,12 +145,7 @@ impl Agent {
     }
 
     /// Takes one step and says what is waited for next.
-    pub(super) fn take_step(
-        &self,
-        step: Step,
-        check: Check,
-        launched: &mut Option<Launched>,
-    ) -> Result<String, Failure> {
+    pub(super) fn take_step(&self, step: Step, check: Check, launched: &mut Launching) -> Result<String, Failure> {
         match step {
             Step::Done => Ok(String::new()),
             Step::Wait(what) => Ok(what),
@@ -157,14 +164,20 @@ impl Agent {
         }
     }
 
-    /// A server that was launched by this action and ended is not launched again: its own words are the
-    /// reason.
-    fn launch_once(&self, check: Check, launched: &mut Option<Launched>) -> Result<String, Failure> {
+    /// A server that was launched by this action and ended is not launched again, but with other options: its own words are
+    /// the reason.
+    fn launch_once(&self, check: Check, launched: &mut Launching) -> Result<String, Failure> {
         let waiting = Ok("the server was started and has not answered yet".to_owned());
-        if let Some(server) = launched {
+        if let Some(server) = &mut launched.server {
             let Some(status) = server.ended() else { return waiting };
-            let (words, log) = (server.last_words(), self.instance.log_file().display());
-            return Err(Failure::generic(format!("the server ended while it started ({status}): {words}; see {log}")));
+            let (words, log) = (self.instance.last_words(server), self.instance.log_file().display());
+            let again = if launched.again { None } else { self.makeshift_after_end(launched.makeshift, &words) };
+            let Some(makeshift) = again else {
+                return Err(Failure::generic(format!(
+                    "the server ended while it started ({status}): {words}; see {log}"
+                )));
+            };
+            *launched = Launching { server: None, makeshift, again: true };
         }
         if check == Check::Configuration {
             self.refuse_bad_environment()?;
@@ -179,7 +192,8 @@ impl Agent {
         })?;
         let log = self.instance.log_file().display();
         log::info!("starting the server as a standby; its output until the logging collector runs goes to {log}");
-        *launched = Some(self.instance.launch().map_err(|e| Failure::generic(e.to_string()))?);
+        let server = self.instance.launch(launched.makeshift).map_err(|e| Failure::generic(e.to_string()))?;
+        launched.server = Some(server);
         waiting
     }
 

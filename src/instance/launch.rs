@@ -2,10 +2,18 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
+use std::path::Path;
 use std::process::{Child, ExitStatus, Stdio};
+use std::time::Duration;
 
+use super::files::read_small;
 use super::{Instance, words};
-use crate::sys::{IdentityError, Program, ProgramError, detach, open_log_file};
+use crate::policy::makeshift::Makeshift;
+use crate::sys::{Deadline, IdentityError, Program, ProgramError, detach, open_log_file};
+
+/// How long the logging collector's file may take to be read, and how much of its end is.
+const READING: Duration = Duration::from_secs(1);
+const LAST_BYTES: u64 = 64 << 10;
 
 /// Why the server was not started.
 #[derive(Debug, thiserror::Error)]
@@ -43,17 +51,31 @@ impl Launched {
         self.child.try_wait().ok().flatten()
     }
 
-    /// The last complaint that the server wrote before its logging collector took over.
-    #[must_use]
-    pub fn last_words(&mut self) -> String {
+    /// What the server wrote before its logging collector took over.
+    fn words(&self) -> String {
         let mut text = Vec::new();
-        let _ = self.log.seek(SeekFrom::Start(self.log_begin));
+        let _ = (&self.log).seek(SeekFrom::Start(self.log_begin));
         let _ = (&self.log).take(1 << 20).read_to_end(&mut text);
-        let text = String::from_utf8_lossy(&text).into_owned();
-        let complaint = |line: &&str| ["FATAL", "PANIC", "ERROR"].iter().any(|word| line.contains(word));
-        let line = text.lines().rev().find(complaint).or_else(|| text.lines().next_back());
-        line.unwrap_or("it wrote nothing").trim().chars().take(300).collect()
+        String::from_utf8_lossy(&text).into_owned()
     }
+}
+
+/// The last one, but for what clients are told meanwhile.
+fn complaint(text: &str) -> Option<&str> {
+    let is_one = |line: &&str| ["FATAL", "PANIC", "ERROR"].iter().any(|word| line.contains(word));
+    text.lines().rev().filter(is_one).find(|line| !line.contains("the database system is"))
+}
+
+/// The end of the file that the logging collector has written to (`current_logfiles`: a line has the destination and the path).
+fn collected(data: &Path) -> io::Result<String> {
+    let files = read_small(&data.join("current_logfiles"))?;
+    let name = files.lines().find_map(|line| line.strip_prefix("stderr ")).ok_or(io::ErrorKind::NotFound)?;
+    let mut file = File::open(data.join(name))?;
+    let begin = file.metadata()?.len().saturating_sub(LAST_BYTES);
+    file.seek(SeekFrom::Start(begin))?;
+    let mut text = Vec::new();
+    file.take(LAST_BYTES).read_to_end(&mut text)?;
+    Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
 impl Instance {
@@ -62,7 +84,7 @@ impl Instance {
     ///
     /// # Errors
     /// When the program or the log file cannot be used.
-    pub fn launch(&self) -> Result<Launched, LaunchError> {
+    pub fn launch(&self, makeshift: Option<Makeshift>) -> Result<Launched, LaunchError> {
         let owner = self.owner()?;
         let options = words::split(&self.parameters.start_opts).ok_or(LaunchError::Options)?;
         let io = |cause| self.log_error(cause);
@@ -70,6 +92,7 @@ impl Instance {
         let log_begin = log.metadata().map_err(io)?.len();
         let program = Program::new(self.program("postgres")).owned_by(&owner);
         let program = program.arg("-D").arg(&self.parameters.pgdata).args(options);
+        let program = program.args(makeshift.map(Makeshift::options).unwrap_or_default());
         let mut command = program.command();
         command.stdin(Stdio::null());
         command.stdout(log.try_clone().map_err(io)?).stderr(log.try_clone().map_err(io)?);
@@ -78,6 +101,17 @@ impl Instance {
         detach(&mut command, Some(self.data_directory()));
         let child = command.spawn().map_err(|cause| program.not_started(cause))?;
         Ok(Launched { child, log, log_begin })
+    }
+
+    /// The last complaint of a server that has ended, wherever it wrote it.
+    #[must_use]
+    pub fn last_words(&self, server: &Launched) -> String {
+        let own = server.words();
+        let data = self.data_directory().to_owned();
+        let collected = || self.as_owner(move || collected(&data), Deadline::after(READING)).unwrap_or_default();
+        let later = if complaint(&own).is_none() { collected() } else { String::new() };
+        let line = complaint(&own).or_else(|| complaint(&later)).or_else(|| own.lines().next_back());
+        line.unwrap_or("it wrote nothing").trim().chars().take(300).collect()
     }
 
     pub(super) fn log_error(&self, cause: io::Error) -> LaunchError {

@@ -10,6 +10,7 @@ mod first_words;
 mod following;
 mod launch;
 mod login;
+mod makeshift;
 mod observe;
 mod pidfile;
 mod planted;

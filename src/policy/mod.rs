@@ -15,6 +15,7 @@ pub mod elsewhere;
 pub mod follow;
 pub mod hold;
 pub mod leaving;
+pub mod makeshift;
 pub mod monitor;
 pub mod origin;
 pub mod passfile;

@@ -43,6 +43,21 @@ pub fn is_waited_for(others: &[(NodeName, Vote)], picked: u32, unmanaged: &[Node
     !others.is_empty() && others.iter().all(|(node, vote)| *vote == Vote::Silent && will_not_vote(node))
 }
 
+/// For so long a candidate that was excluded stands again at once.
+const EAGER: Duration = Duration::from_secs(20);
+
+/// After that it waits so long, a little less than a monitor's usual interval. Each attempt is a transition of Pacemaker's, and
+/// an excluded candidate is monitored at once: a night in which a stopped node is waited for would be full of them.
+const PAUSE: Duration = Duration::from_secs(8);
+
+/// Whether a candidate that was excluded may stand again now.
+#[must_use]
+pub fn may_stand_again(noted: Noted, now: u64) -> bool {
+    let ago = |then: Option<u64>| then.and_then(|then| now.checked_sub(then)).map(Duration::from_millis);
+    let (Some(age), Some(pause)) = (ago(noted.since), ago(noted.seen)) else { return true };
+    age < EAGER || pause >= PAUSE
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -83,5 +98,14 @@ mod tests {
         ] {
             assert_eq!(begin(Noted { since, seen }, now), expected, "{since:?} {seen:?} {now}");
         }
+    }
+
+    #[test]
+    fn an_excluded_candidate_stands_again_at_once_and_after_a_while_less_often() {
+        let may = |since, seen, now| may_stand_again(Noted { since, seen }, now);
+        assert!(may(None, None, 5) && may(Some(9_000), Some(9_000), 5), "nothing was noted, or before a boot");
+        assert!(may(Some(1_000), Some(20_000), 20_400));
+        assert!(!may(Some(1_000), Some(30_000), 30_400));
+        assert!(may(Some(1_000), Some(30_000), 38_000));
     }
 }

@@ -90,6 +90,12 @@ fn shortfall_of_today(lab: &Lab, state: &State) -> Result<Option<String>> {
     if let Some(standby) = state.unpromoted.iter().find(|standby| !streaming.contains(standby)) {
         return Ok(Some(format!("{standby} does not stream from {primary}")));
     }
+    // The primary may not have noticed yet that one has gone, and Pacemaker not that a person has promoted it.
+    for standby in &state.unpromoted {
+        if sql_on(standby, "select pg_is_in_recovery()")? != "t" {
+            return Ok(Some(format!("{standby} takes writes and is not promoted")));
+        }
+    }
     work_in_hand(lab)
 }
 
