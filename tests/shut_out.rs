@@ -323,6 +323,86 @@ fn validate_all_names_what_shuts_the_agent_out() {
     assert!(!answer.stdout.contains("refuses"), "{answer:#?}");
 }
 
+fn notes(of: &Node) -> serde_json::Value {
+    serde_json::from_slice(&fs::read(notes_path(of)).unwrap()).unwrap()
+}
+
+fn notes_path(of: &Node) -> std::path::PathBuf {
+    of.data.with_file_name("run").join(format!("pgbaton-{}.json", of.cluster.resource))
+}
+
+/// As if the first look had been at boot.
+fn long_ago(of: &Node, pointer: &str) {
+    let mut notes = notes(of);
+    *notes.pointer_mut(pointer).unwrap_or_else(|| panic!("{pointer} is not noted")) = 0.into();
+    fs::write(notes_path(of), notes.to_string()).unwrap();
+}
+
+/// The primary cannot see that its standby is away, and the standby cannot see whether the primary is alive, but for its word.
+#[test]
+fn a_standby_that_does_not_stream_strikes_itself_off_beside_a_primary_that_cannot_see_it() {
+    for method_of_standby in ["trust", "reject"] {
+        let (cluster, primary, standby) = pair();
+        let look = |node: &Node, code| drop(call(node, "monitor").run().expect_code(code));
+        look(&primary, 8);
+        look(&standby, 0);
+        let_in(&primary, "reject");
+        let_in(&standby, method_of_standby);
+        look(&primary, 8);
+        cluster.take_address_away();
+        primary.sql("select pg_terminate_backend(pid) from pg_stat_replication");
+        // A receiver that is just trying tells nothing.
+        let look_until = |what: &str, seen: &dyn Fn() -> bool| {
+            wait_until(what, || {
+                look(&standby, 0);
+                seen()
+            });
+        };
+        look_until("it does not stream", &|| !notes(&standby)["unfed"].is_null());
+        long_ago(&standby, "/unfed/since_ms");
+        look_until("it has heard of the primary", &|| notes(&standby)["unfed"]["words"]["srv1"].is_string());
+        for _ in 0..5 {
+            look(&standby, 0);
+        }
+        assert_eq!(cluster.attributes.permanent("srv2", "lacks"), "", "the primary may be dead");
+        look(&primary, 8);
+        look_until("it strikes itself off", &|| !cluster.attributes.permanent("srv2", "lacks").is_empty());
+        let lacks = cluster.attributes.permanent("srv2", "lacks");
+        assert!(lacks.contains("it had not streamed for 20 s, and srv1 went on as the primary"), "{lacks}");
+        let promotion = Promotion::new(&standby, &["srv2"]);
+        primary.crash();
+        let_in(&standby, "trust");
+        promotion.announce(&[&standby]);
+        promotion.promote().expect_code(1).expect_reason("srv2 is not promoted: it ");
+        // The primary sees it again.
+        primary.run_as_primary();
+        cluster.move_address_to(&primary);
+        let_in(&primary, "trust");
+        primary.await_streaming("srv2");
+        long_ago(&primary, "/roster/read_ms");
+        look(&primary, 8);
+        assert_eq!(cluster.attributes.permanent("srv2", "lacks"), "");
+    }
+}
+
+#[test]
+fn a_primary_that_cannot_see_its_standbys_strikes_off_who_is_not_in_the_cluster() {
+    let (cluster, primary, standby) = pair();
+    call(&primary, "monitor").run().expect_code(8);
+    let_in(&primary, "reject");
+    standby.crash();
+    call(&primary, "monitor").run().expect_code(8);
+    assert!(notes(&primary)["missing"].as_object().unwrap().is_empty(), "it may stream");
+    cluster.attributes.lose_all_of("srv2");
+    cluster.attributes.set_present(&["srv1"]);
+    call(&primary, "monitor").run().expect_code(8);
+    assert_eq!(cluster.attributes.permanent("srv2", "lacks"), "", "one look is not enough");
+    long_ago(&primary, "/missing/srv2");
+    call(&primary, "monitor").run().expect_code(8);
+    let lacks = cluster.attributes.permanent("srv2", "lacks");
+    assert!(lacks.starts_with("1 - - ") && lacks.ends_with("not been connected to srv1 for 20 s"), "{lacks}");
+}
+
 /// An authentication that asks somebody else who does not answer. The password is there, so that it is asked for.
 #[test]
 fn an_authentication_that_hangs_is_no_hung_server() {

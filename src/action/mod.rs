@@ -2,6 +2,7 @@
 
 mod archive;
 mod attempt;
+mod blind;
 mod candidacy;
 mod catch_up;
 mod demote;

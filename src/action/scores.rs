@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::elsewhere::names_of_close;
-use super::strike::Look;
+use super::strike::{Look, away_for};
 use super::{Agent, failed};
 use crate::cluster::ClusterError;
 use crate::instance::{Receiver, Sending, Session};
@@ -13,7 +13,7 @@ use crate::policy::condition::Condition;
 use crate::policy::score::{Connected, Plan, View, plan};
 use crate::policy::strike;
 use crate::sys::{Deadline, Notes, Pace, ScoreMemory, ms_since_boot};
-use crate::types::{NodeName, Score};
+use crate::types::{NodeName, Position, Score};
 
 /// The share of a monitor that the scores may take.
 const TIME: Duration = Duration::from_secs(4);
@@ -53,7 +53,7 @@ impl Agent {
         let sending = session.sending(deadline).map_err(|e| Failure::generic(e.to_string()))?;
         let mut notes = before.clone();
         notes.forget_election();
-        self.refresh_roster(&own, sending.timeline, &mut notes, deadline);
+        self.refresh_roster(&own, Some(sending.timeline), &mut notes, deadline);
         let Judgement { scores, connected, maxlag, away_for, strikes, plan } =
             self.look_at(&own, &sending, &mut notes, deadline)?;
         notes.scores = notes.scores.filter(|_| plan.changes.is_empty());
@@ -62,7 +62,8 @@ impl Agent {
         notes.unseen = tell_of_hidden(&connected, before.unseen);
         // On record before the score tells: a node that is struck off must not look like one that only was away.
         let (own_name, away_for) = (&own, &away_for);
-        let look = Look { own: own_name, sending: &sending, connected: &connected, scores: &scores, maxlag, away_for };
+        let at = Some(position_of(&sending));
+        let look = Look { own: own_name, at, connected: &connected, scores: &scores, maxlag, away_for };
         self.write_strikes(&look, strikes, &mut notes, deadline);
         notes.save(&path, &before);
         let written = self.write_scores(plan, deadline);
@@ -115,15 +116,13 @@ impl Agent {
     ) -> Result<Judgement, Failure> {
         let known = scores.keys().chain([own]).cloned().collect();
         let connected = self.cluster_nodes_among(&sending.receivers, known, notes, deadline)?;
-        let now = ms_since_boot();
-        let away = |since: &u64| Duration::from_millis(now.saturating_sub(*since));
-        let away_for = notes.missing.iter().filter_map(|(name, since)| Some((name.parse().ok()?, away(since))));
-        let away_for = away_for.collect();
+        let away_for = away_for(notes);
         let maxlag = self.request.parameters.maxlag().unwrap_or_else(|failure| {
             log::warn!("{failure}; judging without a limit");
             None
         });
-        let look = Look { own, sending, connected: &connected, scores: &scores, maxlag, away_for: &away_for };
+        let at = Some(position_of(sending));
+        let look = Look { own, at, connected: &connected, scores: &scores, maxlag, away_for: &away_for };
         let (strikes, barred) = self.judge_strikes(&look, notes);
         let (connected_now, end) = (&connected, sending.end);
         let view = View {
@@ -218,6 +217,10 @@ impl Agent {
         };
         Ok(receivers.iter().filter_map(connected).collect())
     }
+}
+
+fn position_of(sending: &Sending) -> Position {
+    Position { timeline: sending.timeline, end: sending.end }
 }
 
 /// Tells, once, that the role sees too little; whether it does.

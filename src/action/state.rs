@@ -182,10 +182,12 @@ impl Agent {
         let condition = if following.from_itself { Condition::own_upstream() } else { condition_of(&following) };
         if following.streams && !following.from_itself {
             self.note_stream(true);
+            self.note_fed(Some(true));
             self.note_here();
             self.promise_what_is_followed(following.timeline);
             return Some(condition);
         }
+        self.note_fed(if following.from_itself { Some(false) } else { self.instance.streams_by_title() });
         // A receiver tries again every few seconds, and the address moves with the primary.
         if self.note_stream(false) < 2 {
             return Some(condition);

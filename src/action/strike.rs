@@ -5,12 +5,11 @@ use std::time::Duration;
 
 use super::{Agent, finish};
 use crate::cluster::Durable;
-use crate::instance::Sending;
 use crate::policy::candidacy::Lacks;
 use crate::policy::score::Connected;
 use crate::policy::strike::{Plan, View, plan};
 use crate::sys::{Deadline, Notes, Roster, ms_since_boot, utc_now};
-use crate::types::{NodeName, Position, Score, Timeline};
+use crate::types::{Lsn, NodeName, Position, Score, Timeline};
 
 /// How long one write may take.
 const WRITE: Duration = Duration::from_secs(2);
@@ -18,7 +17,8 @@ const WRITE: Duration = Duration::from_secs(2);
 /// What a monitor sees.
 pub(super) struct Look<'a> {
     pub(super) own: &'a NodeName,
-    pub(super) sending: &'a Sending,
+    /// Where its WAL ends, if that can be seen.
+    pub(super) at: Option<Position>,
     pub(super) connected: &'a [Connected],
     pub(super) scores: &'a BTreeMap<NodeName, Score>,
     pub(super) maxlag: Option<u64>,
@@ -32,7 +32,7 @@ impl Agent {
         let mut struck: BTreeSet<NodeName> = parsed(&roster.struck);
         let nodes: BTreeSet<_> = parsed(&roster.nodes).into_iter().chain(look.scores.keys().cloned()).collect();
         let Look { own, connected, maxlag, away_for, .. } = *look;
-        let end = look.sending.end;
+        let end = look.at.map_or(Lsn(0), |at| at.end);
         let plan = plan(&View { own, end, connected, maxlag, nodes: &nodes, struck: &struck, away_for });
         struck.extend(plan.strike.iter().map(|(node, _)| node.clone()));
         struck.retain(|node| !plan.take_back.contains(node));
@@ -59,13 +59,20 @@ impl Agent {
     /// The nodes and who of them is struck off, from the notes while that is fresh: a person may take a node back. What a person
     /// has done to the record, by restoring an old configuration for instance, is seen in the same look, and undone by
     /// [`Self::publish_timeline`].
-    pub(super) fn refresh_roster(&self, own: &NodeName, timeline: Timeline, notes: &mut Notes, deadline: Deadline) {
+    pub(super) fn refresh_roster(
+        &self,
+        own: &NodeName,
+        timeline: Option<Timeline>,
+        notes: &mut Notes,
+        deadline: Deadline,
+    ) {
         if notes.roster.as_ref().is_some_and(Roster::is_fresh) {
             return;
         }
         match self.cluster.durable(deadline) {
             Ok(durable) => {
-                if notes.published_timeline.is_some() && self.is_out_of_date(&durable, own, timeline, deadline) {
+                let is_old = |timeline| self.is_out_of_date(&durable, own, timeline, deadline);
+                if notes.published_timeline.is_some() && timeline.is_some_and(is_old) {
                     log::warn!("the record in the cluster configuration is out of date: it is written again");
                     notes.published_timeline = None;
                 }
@@ -95,7 +102,7 @@ impl Agent {
         take_back: &[NodeName],
         deadline: Deadline,
     ) -> Vec<(NodeName, bool)> {
-        let from = Some(Position { timeline: look.sending.timeline, end: look.sending.end });
+        let from = look.at;
         let strike = strike.into_iter().filter(|(node, _)| self.may_have_an_instance(node, look, deadline));
         let lacks = strike.map(|(node, why)| (node, Some(Lacks { from, since: utc_now(), why })));
         let changes = lacks.chain(take_back.iter().map(|node| (node.clone(), None)));
@@ -123,6 +130,13 @@ impl Agent {
             || look.connected.iter().any(|standby| standby.name == *node)
             || self.cluster.present(deadline).is_ok_and(|present| !present.contains(node))
     }
+}
+
+/// How long nodes have been away, as this primary's monitors have noted.
+pub(super) fn away_for(notes: &Notes) -> BTreeMap<NodeName, Duration> {
+    let now = ms_since_boot();
+    let away = |since: &u64| Duration::from_millis(now.saturating_sub(*since));
+    notes.missing.iter().filter_map(|(name, since)| Some((name.parse().ok()?, away(since)))).collect()
 }
 
 fn parsed(names: &[String]) -> BTreeSet<NodeName> {

@@ -191,6 +191,27 @@ impl Cluster {
         self.write_attribute(&self.oldest_name(), oldest, None, true)
     }
 
+    /// What primaries say whose server refuses the agent: that they are alive, with another word each time.
+    ///
+    /// # Errors
+    /// When the attribute daemon does not answer.
+    pub fn blind_primaries(&self, deadline: Deadline) -> Result<BTreeMap<String, String>, ClusterError> {
+        let entries = self.read_attribute(&self.blind_name(), deadline)?;
+        Ok(entries.into_iter().map(|entry| (entry.node.to_string(), entry.value)).collect())
+    }
+
+    /// Starts saying so of this node.
+    ///
+    /// # Errors
+    /// When the tool cannot be started.
+    pub fn begin_telling_blind(&self, word: &str) -> Result<Running, ClusterError> {
+        self.write_attribute(&self.blind_name(), Some(word), None, true)
+    }
+
+    fn blind_name(&self) -> String {
+        format!("pgbaton-{}-blind", self.resource)
+    }
+
     fn oldest_name(&self) -> String {
         format!("pgbaton-{}-oldest", self.resource)
     }

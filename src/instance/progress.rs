@@ -122,6 +122,15 @@ impl Instance {
         })
     }
 
+    /// Whether a WAL receiver streams, by what its process shows of itself: `walreceiver streaming 0/3000060` (PostgreSQL's
+    /// `walreceiver.c`). Unknown while one is just trying, and where `update_process_title` is off.
+    #[must_use]
+    pub fn streams_by_title(&self) -> Option<bool> {
+        let receivers = titled(self.data_directory(), &["walreceiver"]);
+        let streams = receivers.iter().any(|pid| title(*pid).contains("walreceiver streaming"));
+        (streams || receivers.is_empty()).then_some(streams)
+    }
+
     fn workers(&self) -> Vec<i32> {
         let all = Processes::of(self.data_directory()).all();
         let postmaster = self.postmaster().or_else(|| postmaster_among(&all));

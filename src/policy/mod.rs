@@ -33,4 +33,5 @@ pub mod slots;
 pub mod start;
 pub mod stop;
 pub mod strike;
+pub mod unfed;
 pub mod vote;

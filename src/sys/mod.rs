@@ -16,7 +16,7 @@ pub use detached::detach;
 pub use identity::{IdentityError, Owner};
 pub use journal::{flush_log, start_log};
 pub use log_file::open_log_file;
-pub use notes::{ArchiveNote, Notes, PromotionNote, RecoveryNote, Roster, ScoreMemory, SlotNotes};
+pub use notes::{ArchiveNote, Notes, PromotionNote, RecoveryNote, Roster, ScoreMemory, SlotNotes, UnfedNote};
 pub use process_handle::ProcessHandle;
 pub use program::{Output, Program, ProgramError, Running};
 pub use utc::utc_now;

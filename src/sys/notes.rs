@@ -67,6 +67,8 @@ pub struct Notes {
     pub published_oldest: Option<String>,
     /// The timeline that this standby follows, and was told to be the cluster's.
     pub followed_timeline: Option<u32>,
+    /// This standby does not stream.
+    pub unfed: Option<UnfedNote>,
     /// How many monitors in a row this standby did not stream.
     pub looks_without_stream: u32,
     /// Why this standby cannot follow and is not mended, as the log has it already.
@@ -111,6 +113,16 @@ pub struct PromotionNote {
     pub postmaster: (i32, u64),
     /// The server got nowhere with it.
     pub hangs: bool,
+}
+
+/// A standby that does not stream.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct UnfedNote {
+    /// When that was seen first, in milliseconds since boot.
+    pub since_ms: u64,
+    /// What primaries that cannot see their standbys have said since, by their nodes.
+    pub words: BTreeMap<String, String>,
 }
 
 /// A standby that catches up from its archive.
