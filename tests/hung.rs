@@ -306,3 +306,80 @@ fn a_primary_that_recovers_from_a_crash_is_given_up_where_another_node_has_every
     assert_eq!(primary.seen(), Seen::Down);
     drop(standbys);
 }
+
+/// Nothing is gained by not promoting it: what is left is replayed in a moment.
+#[test]
+fn a_candidate_that_replays_much_in_a_moment_is_promoted_at_once() {
+    let cluster = Cluster::new();
+    let (primary, standbys) = cluster.replicating("srv1", &["srv2"]);
+    standbys[0].sql("select pg_wal_replay_pause()");
+    primary.sql("select pg_logical_emit_message(false, 'x', repeat('y', 1000000)) from generate_series(1, 150)");
+    primary.sql("create table late as select 1 as row");
+    let flushed = "select pg_current_wal_flush_lsn() = flush_lsn from pg_stat_replication";
+    wait_until("all is received", || primary.sql(flushed) == "t");
+    primary.crash();
+    cluster.take_address_away();
+    let promotion = Promotion::new(&standbys[0], &["srv2"]).timeout(60_000);
+    let answer = &promotion.announce(&[&standbys[0]])[0];
+    assert_eq!(answer.logged("no present node has more WAL; promoting"), 1, "{answer:#?}");
+    promotion.promote().expect_code(0);
+    assert_eq!(standbys[0].sql("select row from late"), "1");
+}
+
+/// The end of its WAL is a long way off. The order to promote would only wait for that, longer than the action may, and each failure
+/// would end the recovery and begin it again.
+#[test]
+fn a_candidate_is_promoted_when_a_long_recovery_is_over_and_not_before() {
+    let cluster = Cluster::new();
+    let node = cluster.node("srv1");
+    node.run_as_primary();
+    node.sql("create table late as select 1 as row");
+    node.sql("select pg_logical_emit_message(false, 'x', repeat('y', 1000000)) from generate_series(1, 150)");
+    node.crash();
+    long_recovery(&node);
+    node.call("start").timeout(60_000).run().expect_code(0);
+    let promotion = Promotion::new(&node, &["srv1"]);
+    let answer = &promotion.announce(&[&node])[0];
+    assert_eq!(answer.logged("MB of WAL to replay before it can take writes"), 1, "{answer:#?}");
+    assert_eq!(cluster.attributes.scores(), "srv1=-1000000");
+    node.call("monitor").run().expect_code(0);
+    assert_eq!(cluster.attributes.scores(), "srv1=-1000000", "it is not done yet");
+    ends(&node);
+    node.await_seen(Seen::Standby);
+    node.call("monitor").run().expect_code(0);
+    assert_eq!(cluster.attributes.scores(), "srv1=1", "it stands again");
+    promotion.announce(&[&node]);
+    promotion.promote().expect_code(0);
+    assert_eq!(node.sql("select row from late"), "1");
+}
+
+/// A transaction with more than 64 subtransactions was open at the last checkpoint. A standby lets nobody in before it has seen
+/// the end of it, and there is none: its primary is gone.
+#[test]
+fn a_standby_that_waits_for_the_end_of_a_transaction_before_it_lets_anybody_in_is_promoted() {
+    let cluster = Cluster::new();
+    let node = cluster.node("srv1");
+    node.run_as_primary();
+    node.sql("create table rows (n int)");
+    let mut client = node.connect().unwrap();
+    let subtransaction = "begin insert into rows values (n); exception when division_by_zero then null; end";
+    let subtransactions = format!("begin; do $$ begin for n in 1..70 loop {subtransaction}; end loop; end $$");
+    client.batch_execute(&subtransactions).unwrap();
+    node.sql("checkpoint");
+    node.sql("create table late as select 1 as row");
+    node.crash();
+    node.configure("wal_retrieve_retry_interval = '5s'");
+    let answer = node.call("start").timeout(60_000).run().expect_code(0);
+    within(&answer, BOUND);
+    assert_eq!(node.seen(), Seen::Silent, "this proves nothing");
+    node.call("monitor").run().expect_code(0);
+    assert_eq!(cluster.attributes.scores(), "srv1=1");
+    let promotion = Promotion::new(&node, &["srv1"]).timeout(60_000);
+    promotion.announce(&[&node]);
+    assert_eq!(cluster.attributes.scores(), "srv1=1");
+    let answer = promotion.promote().expect_code(0);
+    within(&answer, BOUND);
+    assert_eq!(node.sql("select row from late"), "1");
+    assert_eq!(node.sql("select count(*) from rows"), "0");
+    drop(client);
+}

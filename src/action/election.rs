@@ -8,7 +8,7 @@
 //! No node waits for another one here: under load Pacemaker runs the notifications of a transition one
 //! after the other (tried, 2.1.5), and a wait for the next would never end.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::promote::PROMOTION;
 use super::{Agent, failed};
@@ -17,10 +17,13 @@ use crate::instance::Session;
 use crate::instance::rejoin::Rejoining;
 use crate::ocf::Failure;
 use crate::policy::candidacy::Objection;
-use crate::policy::election::{Ballot, Reach, Verdict, Vote, binding, electorate, insists, judge, missing_bytes};
+use crate::policy::election::{
+    Ballot, REPLAY_TOLERANCE, Reach, Verdict, Vote, binding, electorate, insists, judge, missing_bytes,
+};
 use crate::policy::follow::FIRST_RELOADABLE_VERSION;
 use crate::policy::patience::{Noted, begin, is_waited_for};
-use crate::policy::promote::stand_ins;
+use crate::policy::progress::takes_long;
+use crate::policy::promote::{is_done, stand_ins};
 use crate::policy::vote::{Source, source};
 use crate::sys::{Notes, Pace, ms_since_boot};
 use crate::types::{NodeName, Position, Score, State, Timeline};
@@ -28,6 +31,9 @@ use crate::types::{NodeName, Position, Score, State, Timeline};
 /// How long a node waits for its own instance to know its position. Another node's recovery may have to
 /// wait for the end of this notification; the election's own timeout is kept over all attempts.
 const ONE_ATTEMPT: Duration = Duration::from_secs(15);
+
+/// How long it is looked at how fast a server replays.
+const REPLAY: Duration = Duration::from_secs(2);
 
 /// How long after its attributes a node may still be held for present.
 const NOTICED: Duration = Duration::from_secs(3);
@@ -173,6 +179,7 @@ impl Agent {
         let changes = match verdict {
             Verdict::Promote { .. } | Verdict::CatchUp { .. } => return Ok(()),
             Verdict::Wait { .. }
+            | Verdict::Replays { .. }
             | Verdict::DataElsewhere { .. }
             | Verdict::DataInFork { .. }
             | Verdict::Hidden { .. }
@@ -216,7 +223,8 @@ impl Agent {
         loop {
             let (vote, may_change) = self.own_vote(&mut session);
             if !may_change || !pace.step(deadline) {
-                return self.with_room(vote);
+                let look_again = || self.own_vote(&mut None).0;
+                return self.with_room(self.with_replay(vote, session.as_ref(), look_again));
             }
         }
     }
@@ -229,6 +237,45 @@ impl Agent {
                 Vote::At(Reach { unfit, ..reach })
             }
             vote => vote,
+        }
+    }
+
+    /// A node that has much to replay, and will be at it for long, says so.
+    fn with_replay(&self, vote: Vote, session: Option<&Session>, look_again: impl FnOnce() -> Vote) -> Vote {
+        let Some(before) = vote.reach().map(|reach| reach.to_replay).filter(|bytes| *bytes > REPLAY_TOLERANCE) else {
+            return vote;
+        };
+        let (begin, deadline) = (Instant::now(), self.deadline.at_most(REPLAY));
+        if !self.instance.is_replaying(session, deadline) {
+            return vote;
+        }
+        // It goes on with that meanwhile, so that a promotion comes no later.
+        std::thread::sleep(deadline.remaining());
+        match look_again() {
+            Vote::At(reach) => {
+                let replayed = before.saturating_sub(reach.to_replay);
+                Vote::At(Reach { replaying: takes_long(reach.to_replay, replayed, begin.elapsed()), ..reach })
+            }
+            _ => vote,
+        }
+    }
+
+    /// Whether this server, which lets nobody in, is done with its WAL all the same.
+    pub(super) fn is_done_but_shut(&self) -> bool {
+        let control = self.instance.control_data(self.deadline);
+        let follows =
+            self.instance.recovers_as_standby() && control.is_ok_and(|control| control.is_in_archive_recovery());
+        follows && is_done(&self.instance.reach_by_files(self.deadline.at_most(ONE_ATTEMPT)))
+    }
+
+    /// A candidate that was excluded while it replayed stands again when little is left, though it lets nobody in yet.
+    pub(super) fn stand_again_when_replayed(&self) {
+        if !Notes::load(&self.notes_path()).candidate {
+            return;
+        }
+        let vote = self.instance.reach_by_files(self.deadline.at_most(REPLAY));
+        if vote.reach().is_some_and(|reach| reach.to_replay <= REPLAY_TOLERANCE) {
+            self.stand_again();
         }
     }
 
@@ -311,7 +358,7 @@ impl Agent {
         // What nodes alone had that were lost since they voted is not within reach.
         let mut lost: Vec<NodeName> = Vec::new();
         let mut has_fetched = false;
-        let mut waiting = None;
+        let (mut waiting, mut replaying) = (None, None);
         loop {
             let (papers, durable) = self.while_reading_durable(|| self.cluster.papers(self.deadline));
             let papers = papers.map_err(failed)?;
@@ -347,6 +394,7 @@ impl Agent {
                         lost = self.lost_with(from)?;
                     }
                 }
+                (Verdict::Replays { other: None, .. }, _) if self.has_time_to_wait(&mut replaying, &words) => {}
                 (Verdict::Wait { others }, _) if self.goes_on_waiting(&mut waiting, others, &words) => {}
                 _ => return Err(Failure::generic(words)),
             }
@@ -365,6 +413,14 @@ impl Agent {
             let unmanaged: Vec<_> = unmanaged.map(NodeName::as_str).collect();
             let why = if unmanaged.is_empty() { "" } else { "; unmanaged, or in maintenance: " };
             log::warn!("{words}{why}{}", unmanaged.join(", "));
+        }
+        self.has_time_to_wait(waiting, words)
+    }
+
+    /// Waits a moment, where there is time for the promotion after that.
+    fn has_time_to_wait(&self, waiting: &mut Option<Pace>, words: &str) -> bool {
+        if waiting.is_none() {
+            log::info!("{words}");
         }
         let patience = self.deadline.at_most(self.deadline.remaining().saturating_sub(PROMOTION));
         waiting.get_or_insert_with(|| Pace::up_to(Duration::from_secs(1))).step(patience)
@@ -408,14 +464,14 @@ impl Agent {
 
     fn await_own_position(&self, session: Option<&Session>) -> Result<Vote, Failure> {
         let mut pace = Pace::up_to(Duration::from_millis(50));
+        let look = || match session {
+            Some(session) => self.instance.position(session, self.deadline),
+            None => Ok(self.instance.position_by_replication(self.deadline)),
+        };
         loop {
-            let vote = match session {
-                Some(session) => self.instance.position(session, self.deadline),
-                None => Ok(self.instance.position_by_replication(self.deadline)),
-            };
-            let vote = vote.map_err(|e| Failure::generic(e.to_string()))?;
+            let vote = look().map_err(|e| Failure::generic(e.to_string()))?;
             if matches!(vote, Vote::At(_) | Vote::Primary) || !pace.step(self.deadline) {
-                return Ok(vote);
+                return Ok(self.with_replay(vote, session, || look().unwrap_or(Vote::Silent)));
             }
         }
     }
@@ -476,6 +532,16 @@ fn in_words(
         Verdict::Wait { others } => {
             format!("the position of {} is not known; waiting for it up to election_timeout", named(others))
         }
+        Verdict::Replays { other: None, to_replay } => format!(
+            "{candidate} has {} MB of WAL to replay before it can take writes, and is at it; it stands for election again when \
+             that is done",
+            to_replay >> 20
+        ),
+        Verdict::Replays { other: Some(node), to_replay } => format!(
+            "{node} has what {candidate} has, or more, and {} MB of WAL to replay before others can fetch it or it can take \
+             writes; that is waited for",
+            to_replay >> 20
+        ),
         Verdict::DataElsewhere { node, theirs, ours } => format!(
             "{node} was stopped with WAL up to {theirs} and {candidate} has {ours}, at least {} bytes less; start {node} again, \
              or give its data up with: {}",

@@ -68,7 +68,12 @@ impl Agent {
         match recovering(&recovery) {
             Answer::Failed(code, why) => Err(Failure::new(code, why)),
             _ if self.request.meta.probe || !self.in_cluster() => Ok(healthy(role)),
-            _ => Ok(self.tell(&Condition::recovering(role))),
+            _ => {
+                if role == Role::Standby {
+                    self.stand_again_when_replayed();
+                }
+                Ok(self.tell(&Condition::recovering(role)))
+            }
         }
     }
 

@@ -1,6 +1,6 @@
 //! `promote`: the last guard of the election, then the promotion itself.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::start::{Check, Launching};
 use super::{Agent, Outcome};
@@ -9,19 +9,31 @@ use crate::ocf::{ExitCode, Failure};
 use crate::policy::origin::Origin;
 use crate::policy::progress::STALLED;
 use crate::policy::promote::{Step, gives_up, next};
+use crate::policy::start::RECOVERY;
 use crate::sys::{Pace, PromotionNote};
-use crate::types::NodeName;
+use crate::types::{NodeName, State};
 
 /// What is left for the promotion itself when room was waited for, or WAL.
 pub(super) const PROMOTION: Duration = Duration::from_secs(5);
+
+/// How often it is looked at whether a server that lets nobody in has replayed its WAL.
+const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
 
 impl Agent {
     pub(super) fn promote(&self) -> Outcome {
         let mut launched = Launching::default();
         let mut pace = Pace::up_to(Duration::from_millis(25));
         let (mut watch, mut stand_ins) = (None, None);
+        let mut look = Instant::now() + RECOVERY;
         loop {
             let found = self.instance.observe(self.deadline.at_most(Duration::from_secs(2)));
+            if found.state == State::Starting && Instant::now() >= look {
+                look = Instant::now() + BETWEEN_LOOKS;
+                if self.is_done_but_shut() {
+                    log::warn!("the server has replayed its WAL and lets nobody in yet; it is promoted as it is");
+                    return self.elect_and_promote(None);
+                }
+            }
             let waits_for = match (next(&found.state), found.session) {
                 (Step::Done, session) => return self.is_primary_already(session.as_ref()),
                 (Step::Elect, session) => return self.elect_and_promote(session.as_ref()),

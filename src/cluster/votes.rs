@@ -5,7 +5,7 @@
 //!
 //! | text | meaning |
 //! |---|---|
-//! | `vote <node,node,...> <timeline> <lsn> [replay=<bytes>] [serves=no] [unfit=<why>]` | the position of this node, in an election among these nodes, what it has not replayed, whether others can fetch all of it, and why it should not be promoted itself |
+//! | `vote <node,node,...> <timeline> <lsn> [replay=<bytes>] [serves=no] [replaying=yes] [unfit=<why>]` | the position of this node, in an election among these nodes, what it has not replayed, whether others can fetch all of it, whether it is at replaying it, and why it should not be promoted itself |
 //! | `unknown <node,node,...> <timeline or -> <lsn or -> <why>` | the node cannot tell, and what it holds at least |
 //! | `primary <node,node,...>` | the node takes writes |
 //! | `void <node,node,...>` | the node is being rewound or cloned, and holds nothing that counts |
@@ -57,13 +57,16 @@ impl fmt::Display for Paper {
 
 /// What is zero, or goes without saying, is left out: so the usual vote is what every version reads.
 fn write_vote(f: &mut fmt::Formatter<'_>, among: &[NodeName], reach: &Reach) -> fmt::Result {
-    let Reach { position, to_replay, serves, unfit } = reach;
+    let Reach { position, to_replay, serves, replaying, unfit } = reach;
     write!(f, "vote {} {} {}", listed(among), position.timeline, position.end)?;
     if *to_replay > 0 {
         write!(f, " replay={to_replay}")?;
     }
     if !serves {
         write!(f, " serves=no")?;
+    }
+    if *replaying {
+        write!(f, " replaying=yes")?;
     }
     unfit.as_ref().map_or(Ok(()), |why| write!(f, " unfit={}", plain(why)))
 }
@@ -104,7 +107,8 @@ fn reach(position: Position, words: &str) -> Reach {
     };
     let value = |key: &str| words.split(' ').find_map(|word| word.strip_prefix(key)?.strip_prefix('='));
     let to_replay = value("replay").map_or(0, |bytes| bytes.parse().unwrap_or(u64::MAX));
-    Reach { position, to_replay, serves: value("serves") != Some("no"), unfit }
+    let (serves, replaying) = (value("serves") != Some("no"), value("replaying") == Some("yes"));
+    Reach { position, to_replay, serves, replaying, unfit }
 }
 
 fn position(timeline: &str, end: &str) -> Result<Position, ()> {
@@ -203,7 +207,8 @@ mod tests {
     }
 
     fn unfit(to_replay: u64, serves: bool) -> Reach {
-        Reach { position: at(1, 5), to_replay, serves, unfit: Some("no room: 5 < 9, replay=0".to_owned()) }
+        let unfit = Some("no room: 5 < 9, replay=0".to_owned());
+        Reach { to_replay, serves, unfit, ..at(1, 5).into() }
     }
 
     #[test]
@@ -216,7 +221,7 @@ mod tests {
         assert_eq!(vote("vote a 1 0/5 color=blue x"), Reach::from(at(1, 5)));
         assert_eq!(
             vote("vote a 1 0/5 x=y serves=no replay=4 unfit=a b"),
-            Reach { position: at(1, 5), to_replay: 4, serves: false, unfit: Some("a b".to_owned()) }
+            Reach { to_replay: 4, serves: false, unfit: Some("a b".to_owned()), ..at(1, 5).into() }
         );
         assert_eq!(vote("vote a 1 0/5 replay=many").to_replay, u64::MAX);
         // What versions before these words wrote and read.
@@ -238,6 +243,7 @@ mod tests {
         for paper in [
             Paper::Vote(among(), Vote::At(at(3, 0x532_8398).into())),
             Paper::Vote(among(), Vote::At(Reach { to_replay: 7, ..at(3, 5).into() })),
+            Paper::Vote(among(), Vote::At(Reach { to_replay: 7, replaying: true, ..at(3, 5).into() })),
             Paper::Vote(among(), Vote::At(Reach { serves: false, unfit: Some(String::new()), ..at(3, 5).into() })),
             Paper::Vote(among(), Vote::At(unfit(9, true))),
             Paper::Vote(among(), Vote::At(unfit(0, false))),

@@ -90,6 +90,13 @@ impl ControlData {
         ["shut down", "shut down in recovery"].contains(&self.state.as_str())
     }
 
+    /// Whether the server follows, and is not at what it had to recover from a crash first: pg_ctl promotes no other
+    /// (`do_promote` in pg_ctl.c).
+    #[must_use]
+    pub fn is_in_archive_recovery(&self) -> bool {
+        self.state == "in archive recovery"
+    }
+
     /// The role that the instance has, or had when it ended.
     #[must_use]
     pub fn role(&self) -> Role {

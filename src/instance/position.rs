@@ -122,7 +122,7 @@ impl Facts {
     fn reach(&self, position: Position) -> Reach {
         let replayed = self.replayed.unwrap_or(Lsn(0));
         let to_replay = position.end.bytes_beyond(replayed);
-        Reach { position, to_replay, serves: self.sent() >= position.end, unfit: None }
+        Reach { to_replay, serves: self.sent() >= position.end, ..position.into() }
     }
 }
 

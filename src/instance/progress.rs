@@ -5,9 +5,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::Instance;
 use super::processes::{Processes, is_alive, is_suspended, postmaster_among, title};
+use super::{Instance, Session};
 use crate::policy::progress::{Work, Works, has_worked};
+use crate::sys::{Deadline, Pace};
 
 /// Between one look and the next.
 const STEP: Duration = Duration::from_millis(200);
@@ -78,6 +79,26 @@ impl Instance {
     #[must_use]
     pub fn watch_startup(&self) -> Watch {
         Watch::over(Whom::Titled(self.data_directory().to_owned(), &["startup"]))
+    }
+
+    /// Whether the startup process is seen to replay, until the deadline. What is delayed on purpose is not: that a promotion ends.
+    #[must_use]
+    pub fn is_replaying(&self, session: Option<&Session>, deadline: Deadline) -> bool {
+        const DELAY: &str = "recovery_min_apply_delay";
+        let delay = session.map(|session| session.settings(&[DELAY], deadline));
+        let is_delayed = delay
+            .is_some_and(|settings| !settings.is_ok_and(|found| found.get(DELAY).is_some_and(|delay| delay == "0")));
+        let is_there = !titled(self.data_directory(), &["startup"]).is_empty();
+        if !is_there || is_delayed || self.recovery_is_suspended() {
+            return false;
+        }
+        let (mut watch, mut pace) = (self.watch_startup(), Pace::up_to(STEP));
+        while !watch.has_worked() {
+            if !pace.step(deadline) {
+                return false;
+            }
+        }
+        true
     }
 
     /// Watches a recovery that nothing can be asked of: its last checkpoint counts, too.

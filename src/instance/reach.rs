@@ -41,8 +41,9 @@ impl Instance {
             let why = format!("its WAL ends at {}, and it is not consistent before {}", position.end, needed.end);
             return Ok(Vote::Unknown { why, at_least });
         }
-        let to_replay = position.end.bytes_beyond(self.replayed_by_title(&control).unwrap_or(control.redo));
-        Ok(Vote::At(Reach { position, to_replay, serves: false, unfit: None }))
+        let segment = self.segment_by_title(control.segment_size);
+        let to_replay = to_replay(position.end, segment, control.redo, control.segment_size);
+        Ok(Vote::At(Reach { to_replay, serves: false, ..position.into() }))
     }
 
     /// Where the WAL ends with which this instance, which does not run, would recover. `None` when it has none.
@@ -60,12 +61,7 @@ impl Instance {
         found.map_err(|e| format!("its WAL cannot be read: {e}"))
     }
 
-    /// The beginning of the segment that the startup process names in its title: at least so much is replayed.
-    fn replayed_by_title(&self, control: &ControlData) -> Option<Lsn> {
-        self.segment_by_title(control.segment_size).map(|begin| begin.max(control.redo))
-    }
-
-    /// Where the segment begins that is being replayed (`update_process_title`).
+    /// Where the segment begins that is being replayed, or waited for (`update_process_title`).
     pub(super) fn segment_by_title(&self, segment_size: u64) -> Option<Lsn> {
         let servers = Processes::of(self.data_directory()).all();
         let titles = servers.iter().filter_map(|pid| std::fs::read_to_string(format!("/proc/{pid}/cmdline")).ok());
@@ -80,9 +76,21 @@ impl Instance {
     }
 }
 
-/// `postgres: startup recovering 000000010000000000000005`, with the `cluster_name` before `startup` if there is one.
+/// What is left to replay of WAL that ends here, by the segment that the startup process names: in the last one it is nothing worth
+/// mentioning. Without a server it is all that follows the last checkpoint.
+fn to_replay(end: Lsn, segment: Option<Lsn>, redo: Lsn, segment_size: u64) -> u64 {
+    match segment {
+        Some(begin) if end.segment(segment_size) <= begin.0 / segment_size.max(1) => 0,
+        Some(begin) => end.bytes_beyond(begin.max(redo)),
+        None => end.bytes_beyond(redo),
+    }
+}
+
+/// `postgres: startup recovering 000000010000000000000005`, with the `cluster_name` before `startup` if there is one, or
+/// `startup waiting for 0000..` while an archive is asked for it (`XLogFileRead` in PostgreSQL's xlogrecovery.c).
 fn segment_in(title: &str, segment_size: u64) -> Option<Lsn> {
-    let (_, rest) = title.strip_prefix("postgres: ")?.split_once("startup recovering ")?;
+    let (_, rest) = title.strip_prefix("postgres: ")?.split_once("startup ")?;
+    let rest = rest.strip_prefix("recovering ").or_else(|| rest.strip_prefix("waiting for "))?;
     let (_, number) = super::wal::parse_segment_name(rest.get(..24)?, segment_size)?;
     number.checked_mul(segment_size).map(Lsn)
 }
@@ -104,8 +112,26 @@ mod tests {
         let begin = |title: &str| segment_in(title, 16 << 20);
         assert_eq!(begin("postgres: startup recovering 000000020000000000000005\0"), Some(Lsn(0x500_0000)));
         assert_eq!(begin("postgres: main: startup recovering 000000020000000100000005"), Some(Lsn(0x1_0500_0000)));
+        assert_eq!(begin("postgres: startup waiting for 000000020000000000000005"), Some(Lsn(0x500_0000)));
         for other in ["", "postgres: startup waiting", "postgres: startup recovering 5", "sh startup recovering"] {
             assert_eq!(begin(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn what_is_left_of_the_last_segment_is_nothing_worth_mentioning() {
+        const MB: u64 = 1 << 20;
+        let mb = |mb: u64| Lsn(mb * MB);
+        let left = |segment: Option<u64>, redo| to_replay(mb(100), segment.map(mb), mb(redo), 16 * MB) / MB;
+        for (segment, redo, expected) in [
+            (None, 20, 80),
+            (Some(16), 20, 80),
+            (Some(32), 20, 68),
+            (Some(80), 20, 20),
+            (Some(96), 20, 0),
+            (Some(112), 20, 0),
+        ] {
+            assert_eq!(left(segment, redo), expected, "{segment:?} {redo}");
         }
     }
 

@@ -31,7 +31,7 @@ impl Instance {
         match self.end_from(sent, kind, deadline) {
             Ok(position) => {
                 let to_replay = self.to_replay_by_title(position.end, control.segment_size);
-                Vote::At(Reach { position, to_replay, serves: sent.end >= position.end, unfit: None })
+                Vote::At(Reach { to_replay, serves: sent.end >= position.end, ..position.into() })
             }
             Err(why) => unknown(why),
         }

@@ -19,6 +19,10 @@
 //! 7. something on record speaks against the candidate ([`super::candidacy`]) → refuse, for as long as it is there.
 //! 8. otherwise promote: the candidate wins ties.
 //!
+//! A node that will replay for long ([`Reach::replaying`]) is neither promoted nor yielded to before it is done: the promotion would
+//! outlast its time, and the restart that follows would end the recovery and begin it again. What it has others do without no more
+//! than without any other's, so those that cannot fetch it wait as well.
+//!
 //! A node on a timeline that nobody but a person made ([`super::origin`]) is never promoted and never fetched from; when it has
 //! more of the common WAL than the candidate has, the candidate is refused.
 //!
@@ -37,7 +41,7 @@ pub use crate::types::{Reach, Vote};
 
 /// Bytes to replay that speak for another node only beyond this: some seconds of replay, which a change of the candidate
 /// costs as well.
-const REPLAY_TOLERANCE: u64 = 128 << 20;
+pub const REPLAY_TOLERANCE: u64 = 128 << 20;
 
 /// So much is fetched in a moment.
 const LITTLE: u64 = 64 << 20;
@@ -101,6 +105,13 @@ pub enum Verdict {
         /// Who is waited for; empty when it is the candidate itself.
         others: Vec<(NodeName, Vote)>,
     },
+    /// The candidate, or the node that has to be promoted before it, is at replaying what it has.
+    Replays {
+        /// The other node; none when it is the candidate itself.
+        other: Option<NodeName>,
+        /// How much is left, in bytes.
+        to_replay: u64,
+    },
     /// A node that is stopped holds more.
     DataElsewhere {
         /// The node.
@@ -160,6 +171,44 @@ pub fn judge(candidate: &NodeName, ballot: &Ballot<'_>, on_record: &OnRecord) ->
 /// Decides. The order of the votes does not matter.
 #[must_use]
 pub fn decide(ballot: &Ballot<'_>) -> Verdict {
+    let verdict = compare(ballot);
+    let waits_for = match &verdict {
+        Verdict::Promote { .. } | Verdict::Yield { .. } | Verdict::CatchUp { .. } => {
+            who_replays_first(&verdict, ballot)
+        }
+        _ => None,
+    };
+    let replays = |(other, reach): (Option<&NodeName>, &Reach)| Verdict::Replays {
+        other: other.cloned(),
+        to_replay: reach.to_replay,
+    };
+    waits_for.map(replays).unwrap_or(verdict)
+}
+
+/// Who is waited for that replays, where nothing else is to be waited for.
+fn who_replays_first<'a>(verdict: &Verdict, ballot: &Ballot<'a>) -> Option<(Option<&'a NodeName>, &'a Reach)> {
+    let best = best(ballot.votes).filter(|(_, theirs)| beats(theirs.position, ballot));
+    if let Some((node, theirs)) = best.filter(|(_, theirs)| has_far_to_go(theirs) && !theirs.serves) {
+        return Some((Some(node), theirs));
+    }
+    let ours = ballot.own.reach().filter(|ours| has_far_to_go(ours)).map(|ours| (None, ours));
+    match verdict {
+        // Who is behind could not fetch the rest.
+        Verdict::Yield { theirs, .. } if ours.is_some_and(|(_, ours)| !ours.serves && *theirs < ours.position) => ours,
+        Verdict::Yield { to, .. } => {
+            let there = known(ballot.votes).find(|(node, _)| *node == to);
+            there.filter(|(_, reach)| has_far_to_go(reach)).map(|(node, reach)| (Some(node), reach))
+        }
+        _ => ours,
+    }
+}
+
+/// Whether a promotion would only wait, and for long.
+fn has_far_to_go(reach: &Reach) -> bool {
+    reach.replaying && reach.to_replay > REPLAY_TOLERANCE
+}
+
+fn compare(ballot: &Ballot<'_>) -> Verdict {
     if let Some((node, _)) = ballot.votes.iter().filter(|(_, vote)| *vote == Vote::Primary).min_by_key(|v| &v.0) {
         return Verdict::AnotherPrimary { node: node.clone() };
     }
@@ -369,6 +418,11 @@ mod tests {
     /// On timeline 1, with so many MB to replay.
     fn replaying(end: u64, mb: u64) -> Vote {
         Vote::At(Reach { to_replay: mb * MB, ..position(1, end).into() })
+    }
+
+    /// The same, and it is at it. Others can fetch it when it `serves`.
+    fn at_it(end: u64, mb: u64, serves: bool) -> Vote {
+        Vote::At(Reach { to_replay: mb * MB, replaying: true, serves, ..position(1, end).into() })
     }
 
     fn unfit(end: u64) -> Vote {
@@ -608,13 +662,57 @@ mod tests {
         assert_eq!(yielded_to(&verdict(&replaying(99 * MB, 4900), &[("a", hours)], &[], false)), "a");
     }
 
+    fn replays(other: Option<&str>, mb: u64) -> Verdict {
+        Verdict::Replays { other: other.map(node), to_replay: mb * MB }
+    }
+
+    #[test]
+    fn who_replays_much_is_promoted_when_that_is_done() {
+        for serves in [false, true] {
+            let far = at_it(100, 129, serves);
+            // The only one left.
+            assert_eq!(verdict(&far, &[], &[], false), replays(None, 129));
+            assert_eq!(verdict_of_insisted(&far, &[("a", at(1, 100))], true), replays(None, 129));
+            assert_eq!(verdict(&at_it(100, 128, serves), &[], &[], false), PROMOTE);
+            // Who has as much and is done is promoted at once, whoever is picked.
+            assert_eq!(yielded_to(&verdict(&far, &[("a", at(1, 100)), ("b", far.clone())], &[], false)), "a");
+            assert_eq!(verdict(&at(1, 100), &[("b", far.clone())], &[], false), PROMOTE);
+            // Of those that are not done each waits, for the one that has less to replay.
+            assert_eq!(verdict(&at_it(100, 900, serves), &[("a", far.clone())], &[], false), replays(Some("a"), 129));
+            assert_eq!(verdict(&far, &[("a", at_it(100, 900, serves))], &[], false), replays(None, 129));
+            // Of one that is delayed, paused or down nobody knows that waiting helps.
+            let Vote::At(reach) = far else { panic!() };
+            let still = Vote::At(Reach { replaying: false, ..reach });
+            assert_eq!(verdict(&still, &[], &[], false), PROMOTE);
+        }
+    }
+
+    #[test]
+    fn who_has_less_than_one_that_replays_much_waits_for_it_or_fetches_it() {
+        let (ours, far) = (at(1, 99), at_it(100, 5000, false));
+        assert_eq!(verdict(&ours, &[("a", far.clone())], &[], false), replays(Some("a"), 5000));
+        assert_eq!(verdict_of_insisted(&ours, &[("a", far.clone())], true), replays(Some("a"), 5000));
+        assert_eq!(verdict(&unknown(), &[("a", far.clone())], &[], true), replays(Some("a"), 5000));
+        assert_eq!(verdict(&far, &[("a", ours.clone())], &[], false), replays(None, 5000));
+        let serves = at_it(100, 5000, true);
+        assert_eq!(fetches_from(&verdict(&ours, &[("a", serves.clone())], &[], false)).0, "a");
+        assert_eq!(yielded_to(&verdict(&serves, &[("a", ours)], &[], false)), "a");
+        // There is no room for its promotion, and nobody gets what it has.
+        let Vote::At(reach) = far else { panic!() };
+        let full = Vote::At(Reach { unfit: Some("no room".to_owned()), ..reach });
+        assert_eq!(verdict(&full, &[("a", at(1, 99))], &[], false), replays(None, 5000));
+        assert_eq!(verdict(&at(1, 99), &[("a", full)], &[], false), replays(Some("a"), 5000));
+    }
+
     fn any_reach() -> impl Strategy<Value = Reach> {
         let replay = prop_oneof![3 => Just(0), 1 => 0_u64..4];
-        (1_u32..4, 0_u64..6, replay, proptest::bool::weighted(0.8), proptest::bool::weighted(0.2)).prop_map(
-            |(timeline, end, replay, serves, unfit)| Reach {
+        let (often, seldom) = (proptest::bool::weighted(0.8), proptest::bool::weighted(0.2));
+        (1_u32..4, 0_u64..6, replay, often, any::<bool>(), seldom).prop_map(
+            |(timeline, end, replay, serves, replaying, unfit)| Reach {
                 position: position(timeline, end),
                 to_replay: replay * 100 * MB,
                 serves,
+                replaying,
                 unfit: unfit.then(|| "no room".to_owned()),
             },
         )
@@ -730,6 +828,11 @@ mod tests {
                         Verdict::CatchUp { from, theirs, .. } => {
                             prop_assert!(can_fetch && highest == Some(theirs));
                             prop_assert_eq!(known.iter().find(|(name, _)| *name == from).unwrap().1.at_least(), highest);
+                            break;
+                        }
+                        // Whoever is yielded to is not excluded then: that would come back at once.
+                        Verdict::Replays { .. } => {
+                            prop_assert!(asked.len() == 1, "{asked:?} yields in vain");
                             break;
                         }
                         verdict => {

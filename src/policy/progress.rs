@@ -24,6 +24,15 @@ const BYTES: u64 = 8192;
 /// Clock ticks, of 10 ms each.
 const TICKS: u64 = 5;
 
+/// A replay that takes longer is not part of a promotion: half of what its action usually may take is left for surprises.
+pub const LONG_REPLAY: Duration = Duration::from_secs(30);
+
+/// Whether a replay takes long, by the bytes that are left, and those that it has replayed within some time.
+#[must_use]
+pub fn takes_long(left: u64, replayed: u64, within: Duration) -> bool {
+    u128::from(left) * within.as_millis() > u128::from(replayed) * LONG_REPLAY.as_millis()
+}
+
 /// What a process has done since it began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Work {
@@ -53,6 +62,16 @@ mod tests {
 
     fn works(of: &[(i32, u64, u64)]) -> Works {
         of.iter().map(|(pid, bytes, ticks)| (*pid, Work { bytes: Some(*bytes), ticks: *ticks })).collect()
+    }
+
+    #[test]
+    fn a_replay_is_long_by_its_pace() {
+        let s = Duration::from_secs(2);
+        for (left, replayed, is_long) in
+            [(1500, 100, false), (1501, 100, true), (1, 0, true), (0, 0, false), (u64::MAX, u64::MAX, false)]
+        {
+            assert_eq!(takes_long(left, replayed, s), is_long, "{left} {replayed}");
+        }
     }
 
     #[test]

@@ -16,6 +16,10 @@
 //! | works | wait |
 //! | gets nowhere (see [`super::progress`]), and nobody else voted for as much WAL | wait; the caller's deadline ends that |
 //! | gets nowhere, and another node has as much and may be promoted | give up in favour of that one |
+//! | is in the last segment for longer than [`start::RECOVERY`], and still lets nobody in | hold the election, then promote |
+//!
+//! The last is a standby that does not know which rows are visible before it has seen the end of a transaction with more than 64
+//! subtransactions (`STANDBY_SNAPSHOT_PENDING` in PostgreSQL's procarray.c). Without a primary that end never comes.
 
 use std::time::Duration;
 
@@ -42,6 +46,12 @@ pub fn next(state: &State) -> Step {
         State::Running(Role::Standby) | State::Restricted { role: Role::Standby, .. } => Step::Elect,
         other => Step::Start(start::next(other)),
     }
+}
+
+/// Whether a standby is in the last segment of its WAL, by the vote that its files give.
+#[must_use]
+pub fn is_done(vote: &Vote) -> bool {
+    vote.reach().is_some_and(|reach| reach.to_replay == 0)
 }
 
 /// The nodes that may take the candidate's place: by their votes they have what it has, and nothing speaks against them.
@@ -80,6 +90,13 @@ mod tests {
             (node("more"), Vote::At(at(101).into())),
         ];
         assert_eq!(stand_ins(at(100), &votes), [node("same"), node("more")]);
+    }
+
+    #[test]
+    fn a_standby_is_done_when_nothing_is_left_to_replay() {
+        let replays = |to_replay| Vote::At(Reach { to_replay, ..at(100).into() });
+        assert!(is_done(&replays(0)) && !is_done(&replays(1)) && !is_done(&Vote::Silent));
+        assert!(!is_done(&Vote::Unknown { why: String::new(), at_least: Some(at(100)) }));
     }
 
     #[test]

@@ -12,6 +12,8 @@ pub struct Reach {
     /// Whether another node could fetch all of it now. A standby sends what it has replayed, or has received since its
     /// start (`GetStandbyFlushRecPtr` in PostgreSQL's walsender.c), and not what lies in its files beyond that.
     pub serves: bool,
+    /// Whether it was seen to replay, and will be at it for longer than a promotion should take, which would only wait for that.
+    pub replaying: bool,
     /// Why it should not be promoted itself, where there is a reason.
     pub unfit: Option<String>,
 }
@@ -19,7 +21,7 @@ pub struct Reach {
 impl From<Position> for Reach {
     /// A node with nothing left to replay and nothing against it.
     fn from(position: Position) -> Self {
-        Reach { position, to_replay: 0, serves: true, unfit: None }
+        Reach { position, to_replay: 0, serves: true, replaying: false, unfit: None }
     }
 }
 

@@ -95,6 +95,7 @@ fn correct(about: &Correction<'_>) -> Vec<(NodeName, Score)> {
     match about.verdict {
         Verdict::Promote { .. } | Verdict::CatchUp { .. } => Vec::new(),
         Verdict::Wait { .. }
+        | Verdict::Replays { .. }
         | Verdict::DataElsewhere { .. }
         | Verdict::DataInFork { .. }
         | Verdict::Hidden { .. }

@@ -215,7 +215,7 @@ impl Advisor {
             }
             Verdict::Yield { to, .. } => Decision::Yield(self.number(to)),
             Verdict::CatchUp { from, .. } => Decision::CatchUp(self.number(from)),
-            Verdict::Wait { .. } => Decision::Wait,
+            Verdict::Wait { .. } | Verdict::Replays { .. } => Decision::Wait,
             Verdict::DataElsewhere { node, .. } | Verdict::DataInFork { node, .. } | Verdict::Hidden { node, .. } => {
                 Decision::DataElsewhere(self.number(node))
             }
