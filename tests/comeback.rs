@@ -153,11 +153,18 @@ fn a_rewound_instance_that_waits_for_wal_that_is_gone_says_so_and_is_cloned_wher
         monitor("rewind");
         cluster.attributes.state("srv1") == "too far behind"
     });
+    // What only this node has had is not given up for a copy of what the primary has.
     wait_until("it is cloned", || {
-        monitor("clone");
+        new.call("monitor").run().expect_code(8);
+        let monitor = old.call("monitor").parameter("rejoin", "clone").parameter("keep_aside", "1");
+        monitor.run().expect_code(0);
         old.seen() == Seen::Standby && marker(&old).is_none()
     });
     expect_following(&old, &new);
+    let kept = old.kept_aside();
+    let of_rewind: Vec<_> = kept.iter().filter(|path| path.join("pg_control").is_file()).collect();
+    assert_eq!((kept.len(), of_rewind.len()), (2, 1), "{kept:?}");
+    assert_eq!(inserts_in(of_rewind[0]), 1000);
 }
 
 /// A start whose rewind ends half-way.
@@ -185,6 +192,70 @@ fn a_half_rewound_directory_that_is_too_far_behind_is_cloned_with_the_nodes_own_
     expect_following(&old, &new);
     let own = fs::read_to_string(old.data.join("postgresql.auto.conf")).unwrap();
     assert!(own.contains("application_name=srv1"), "the configuration of the source was left: {own}");
+}
+
+/// The configuration was broken before, and a person finds that out when the rewind cannot go on.
+#[test]
+fn what_a_person_corrects_in_a_half_rewound_directory_counts() {
+    let Diverged { old, new, .. } = diverged();
+    start_interrupted(&old);
+    old.call("stop").run().expect_code(0);
+    // As if it had been so from the beginning.
+    let file = old.kept_aside()[0].join("config/postgresql.conf");
+    let right = fs::read_to_string(&file).unwrap();
+    fs::write(&file, format!("{right}\nnonsense = 'yes\n")).unwrap();
+    let start = || old.call("start").timeout(60_000).run().expect_code(0);
+    let failed = start();
+    let told = format!("correct the configuration in {}", old.data.display());
+    assert_eq!((failed.logged(&told), old.seen()), (1, Seen::Down), "{failed:#?}");
+    old.call("stop").run().expect_code(0);
+    old.write("postgresql.conf", &format!("{right}\n# corrected\n"));
+    let done = start();
+    assert_eq!(old.seen(), Seen::Standby, "{done:#?}");
+    expect_following(&old, &new);
+    assert!(fs::read_to_string(old.data.join("postgresql.conf")).unwrap().contains("# corrected"));
+}
+
+/// The copy is of no use when the primary has removed again what comes after it.
+#[test]
+fn a_clone_that_is_too_far_behind_again_is_refused_with_the_cure() {
+    let (cluster, primary, standby) = primary_and_standby();
+    miss_wal(&primary, &standby);
+    let monitor = || {
+        primary.call("monitor").run().expect_code(8);
+        standby.call("monitor").parameter("rejoin", "clone").timeout(10_000).run().expect_code(0)
+    };
+    wait_until("it is cloned", || {
+        monitor();
+        standby.kept_aside().len() == 1
+    });
+    wait_until("the copy is there", || marker(&standby).is_none_or(|text| text.contains("\"Done\"")));
+    standby.crash();
+    miss_wal_again(&primary);
+    let mut told = 0;
+    wait_until("it is refused", || {
+        told += monitor().logged("wal_keep_size");
+        cluster.attributes.state("srv2") == "too far behind" && told > 0
+    });
+    for _ in 0..3 {
+        told += monitor().logged("wal_keep_size");
+    }
+    assert_eq!((told, standby.kept_aside().len()), (1, 1));
+    // What it says to do.
+    standby.call("stop").run().expect_code(0);
+    standby.call("start").parameter("rejoin", "clone").timeout(20_000).run().expect_code(0);
+    wait_until("it is cloned again", || {
+        monitor();
+        standby.kept_aside().len() == 2 && standby.seen() == Seen::Standby && marker(&standby).is_none()
+    });
+    expect_following(&standby, &primary);
+}
+
+fn miss_wal_again(primary: &Node) {
+    for _ in 0..4 {
+        write_segments(primary, 1);
+        primary.sql("checkpoint");
+    }
 }
 
 /// It does not serve and stop in turn.

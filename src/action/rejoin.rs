@@ -91,8 +91,9 @@ impl Agent {
 
     /// The instance has answered: what its marker stood for is over.
     pub(super) fn forget_rejoin(&self) {
-        if !self.recovers_after_rejoin() {
-            return;
+        let Ok(Rejoining::Done(marker)) = self.instance.rejoining() else { return };
+        if marker.spare {
+            self.change_notes(|notes| notes.cloned_behind = true);
         }
         self.forget_timeline_by_hand();
         if let Err(failure) = self.end_of_rejoin() {
@@ -173,7 +174,8 @@ impl Agent {
         self.set_to_work(&marker)
     }
 
-    /// `old` is the marker of an earlier attempt that has changed nothing: what it found out, and how often it failed.
+    /// `old` is the marker of an earlier attempt that has changed nothing: what it found out, and how often it failed; or of a
+    /// return that is done and not over: what it has kept is not forgotten.
     pub(super) fn plan_mending(
         &self,
         trouble: &Trouble,
@@ -181,6 +183,10 @@ impl Agent {
         old: Option<&Marker>,
     ) -> Result<Marker, Failure> {
         let rejoin = self.request.parameters.rejoin()?;
+        let (kept_before, was_done) =
+            (old.and_then(Marker::first_kept), old.is_some_and(|old| old.phase == Phase::Done));
+        let restored = old.is_some_and(|old| was_done || old.restored);
+        let old = old.filter(|_| !was_done);
         let hopeless = old.map(|old| self.facts(old, Some(primary))).transpose()?.and_then(|facts| facts.hopeless);
         let trouble = &match (trouble, hopeless) {
             (Trouble::Diverged(at, Ok(())), Some(why)) => Trouble::Diverged(*at, Err(why)),
@@ -197,6 +203,8 @@ impl Agent {
         let new = Marker {
             failures: old.map_or(0, |old| old.failures),
             last_failure: old.and_then(|old| old.last_failure.clone()),
+            kept_before: kept_before.cloned(),
+            restored,
             ..self.new_marker(task, trouble)?
         };
         let saved = old.is_some_and(|old| old.phase == Phase::Saved && task == Task::Rewind);
@@ -234,6 +242,8 @@ impl Agent {
             redo: None,
             touched: false,
             replayed: None,
+            restored: false,
+            spare: matches!(trouble, Trouble::TooFarBehind { .. }),
             hopeless: None,
             percent: None,
             failures: 0,
@@ -409,7 +419,7 @@ impl Agent {
             return Ok(Some(condition));
         }
         if self.is_promoted_there(&primary.primary)? {
-            self.mend_or_refuse(&trouble, &primary).map(Some)
+            self.mend_or_refuse(&trouble, &primary, None).map(Some)
         } else {
             Ok(None)
         }
@@ -433,12 +443,17 @@ impl Agent {
         if settings.get("restore_command").is_some_and(|command| !command.is_empty()) {
             return Ok(None);
         }
-        self.primary_there().map(|primary| self.mend_or_refuse(&trouble, &primary)).transpose()
+        self.primary_there().map(|primary| self.mend_or_refuse(&trouble, &primary, Some(marker))).transpose()
     }
 
     /// Has an instance mended whose server runs, or says why not.
-    fn mend_or_refuse(&self, trouble: &Trouble, primary: &Record) -> Result<Condition, Failure> {
-        match self.plan_mending(trouble, primary, None) {
+    fn mend_or_refuse(&self, trouble: &Trouble, primary: &Record, done: Option<&Marker>) -> Result<Condition, Failure> {
+        let was_cloned = done.is_some_and(|done| done.spare) || Notes::load(&self.notes_path()).cloned_behind;
+        let planned = match was_cloned && matches!(trouble, Trouble::TooFarBehind { .. }) {
+            true => Err(Failure::generic(cloned_in_vain(trouble, primary))),
+            false => self.plan_mending(trouble, primary, done),
+        };
+        match planned {
             Err(refused) => {
                 self.log_refusal_once(&refused.to_string());
                 Ok(Condition::standby(state_of(trouble), Some(refused.to_string())))
@@ -500,6 +515,15 @@ fn recovering() -> Condition {
 
 fn is_under_way(rejoining: &Result<Rejoining, Failure>) -> bool {
     matches!(rejoining, Ok(Rejoining::UnderWay(_)))
+}
+
+/// Another copy would fare no better than this one.
+fn cloned_in_vain(trouble: &Trouble, primary: &Record) -> String {
+    let primary = &primary.primary;
+    format!(
+        "this instance was cloned, and cannot follow {primary} again: {trouble}; have {primary} keep more WAL (wal_keep_size, or \
+         slots with max_slot_wal_keep_size), then restart the resource on this node to have it cloned once more"
+    )
 }
 
 fn trouble(standing: Standing, control: &ControlData) -> Option<Trouble> {

@@ -40,7 +40,7 @@ impl Agent {
         }
         self.change_notes(|notes| {
             (notes.state_seen, notes.state_shown, notes.looks_without_stream) = (None, None, 0);
-            notes.by_hand = false;
+            (notes.by_hand, notes.cloned_behind) = (false, false);
         });
         let stands = self.has_instance();
         // The score is written while the server starts: a change of it makes Pacemaker plan anew once the

@@ -216,7 +216,8 @@ impl Agent {
         let before = Notes::load(&path);
         let looks = if streams { 0 } else { before.looks_without_stream.saturating_add(1).min(9) };
         let refused = before.refused.clone().filter(|_| !streams);
-        Notes { looks_without_stream: looks, refused, ..before.clone() }.save(&path, &before);
+        let cloned_behind = before.cloned_behind && !streams;
+        Notes { looks_without_stream: looks, refused, cloned_behind, ..before.clone() }.save(&path, &before);
         looks
     }
 }

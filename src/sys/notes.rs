@@ -71,6 +71,8 @@ pub struct Notes {
     pub unfed: Option<UnfedNote>,
     /// How many monitors in a row this standby did not stream.
     pub looks_without_stream: u32,
+    /// It was cloned because it was too far behind, and has neither streamed nor been started by an action since.
+    pub cloned_behind: bool,
     /// Why this standby cannot follow and is not mended, as the log has it already.
     pub refused: Option<String>,
     /// When this standby last asked the cluster whom to follow, in milliseconds since boot.

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use nix::unistd::{AccessFlags, access};
 
-use super::keep_aside::{self, own_files_in, remove_oldest};
+use super::keep_aside::{self, SPARE, own_files_in, remove_oldest};
 use super::nursery::{self, Nursery};
 use super::outside::{self, Move, Outside, resolve};
 use super::own_files;
@@ -69,6 +69,8 @@ impl Clone<'_> {
     /// between two steps loses nothing.
     fn keep_aside(&self, marker: &mut Marker) -> Result<(), String> {
         let (data, home) = (self.instance.data_directory(), self.home());
+        let before: Vec<_> = marker.kept_before.iter().cloned().collect();
+        let before: Vec<_> = before.iter().map(PathBuf::as_path).collect();
         if !self.moving(marker, &home, "").has_begun() {
             marker.kept = nursery::is_in_use(&home).then(|| keep_aside::new_name(&home, self.timeline(), Lsn(0)));
             marker.outside = outside::find(data)?;
@@ -76,17 +78,18 @@ impl Clone<'_> {
                 self.moving(marker, &home, "").refuse_what_cannot_be_moved()?;
             }
             self.refuse_new_places(&self.tablespaces(), marker)?;
-            self.refuse_without_room(marker)?;
+            self.make_room(marker, &before)?;
             write(marker, data)?;
         }
-        let list = format!("Why: {}\nThe whole data directory of {}.", marker.why, marker.node);
+        let spare = if marker.spare { format!("{SPARE}\n") } else { String::new() };
+        let list = format!("{spare}Why: {}\nThe whole data directory of {}.", marker.why, marker.node);
         self.moving(marker, &home, &list).run()?;
         if let Some(kept) = &marker.kept {
             log::info!("the old data directory is kept as {}", kept.display());
         }
         marker.phase = Phase::Kept;
         write(marker, data)?;
-        let spared: Vec<_> = [&marker.kept, &marker.kept_before].into_iter().flatten().map(PathBuf::as_path).collect();
+        let spared: Vec<_> = before.into_iter().chain(marker.kept.as_deref()).collect();
         if let Err(error) = remove_oldest(data, marker.keep, &spared) {
             log::warn!("cannot remove old kept-aside directories: {error}");
         }
@@ -135,6 +138,21 @@ impl Clone<'_> {
 
     fn moving<'a>(&'a self, marker: &'a Marker, home: &'a Path, list: &'a str) -> Move<'a> {
         Move { data: home, kept: marker.kept.as_deref(), outside: &marker.outside.0, list }
+    }
+
+    /// What the primary has as well is given up before the clone is.
+    fn make_room(&self, marker: &Marker, spared: &[&Path]) -> Result<(), String> {
+        let lacks = |_: &String| {
+            let removed = keep_aside::remove_spare(self.instance.data_directory(), spared);
+            removed.unwrap_or_else(|error| {
+                log::warn!("cannot remove old kept-aside directories: {error}");
+                false
+            })
+        };
+        match self.refuse_without_room(marker) {
+            Err(why) if lacks(&why) => self.refuse_without_room(marker),
+            other => other,
+        }
     }
 
     /// A role that may not see the sizes: `pg_basebackup` says when a volume is full, and nothing is lost.

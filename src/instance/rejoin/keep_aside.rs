@@ -29,6 +29,10 @@ const CONFIG: &str = "config";
 const NAMES: &str = "config.txt";
 /// What a rewind has brought of the primary's files that are no data.
 const CAME_ALONG: &str = "from-the-primary";
+/// What somebody has removed of the node's own files since they were kept.
+const REMOVED: &str = "config-removed";
+/// In the text of what the primary has, too.
+pub(super) const SPARE: &str = "The primary has all of it.";
 
 /// A name for what is kept of a data directory, told by time, timeline and position.
 pub(super) fn new_name(data: &Path, timeline: Timeline, fork: Lsn) -> PathBuf {
@@ -50,6 +54,21 @@ pub(super) fn add_own_files(data: &Path, kept: &Path, list: &str) -> Result<(), 
                 .map_err(|e| e.to_string())
         })
         .map_err(|e| format!("cannot keep the node's own files aside: {e}"))
+}
+
+/// Keeps the node's own files once more, as they are now, in the place of those that were kept. What is gone from the data
+/// directory goes beside them.
+///
+/// # Errors
+/// When a file cannot be copied or moved.
+pub(super) fn keep_own_files_again(data: &Path, kept: &Path) -> Result<(), String> {
+    let (own, config) = (own_files::list(data)?, kept.join(CONFIG));
+    own_files::bring(&own, data, &config)?;
+    for name in own_files::that_came_along(&own, &config)? {
+        move_durably(&config.join(&name), &kept.join(REMOVED).join(&name))
+            .map_err(|e| format!("{}: {e}", name.display()))?;
+    }
+    own_files::write_names(&kept.join(NAMES), &own).map_err(|e| e.to_string())
 }
 
 /// Puts the node's own files back as they were, and moves away what came from the source besides.
@@ -167,6 +186,8 @@ struct Kept {
     data: PathBuf,
     /// Its place in the order; 0 when an older version has made it.
     number: u64,
+    /// The primary had all of it.
+    is_spare: bool,
 }
 
 impl Kept {
@@ -203,32 +224,57 @@ fn kept_beside(data: &Path) -> Vec<Kept> {
     let kept = named.filter_map(|entry| {
         let text = text_of(&entry.path().join(LIST))?;
         let number = text.lines().nth(1).and_then(|line| line.strip_prefix(NUMBER)?.parse().ok());
-        Some(Kept { path: entry.path(), data: data.to_owned(), number: number.unwrap_or(0) })
+        let is_spare = text.lines().any(|line| line == SPARE);
+        Some(Kept { path: entry.path(), data: data.to_owned(), number: number.unwrap_or(0), is_spare })
     });
     kept.collect()
 }
 
 /// Removes the oldest directories beyond `keep`: never one of `spared`, which the present return has made, never the data
-/// directory itself, and never one that somebody works in. Such a one does not count, either.
+/// directory itself, and never one that somebody works in. Such a one does not count, either. What the primary has as well
+/// goes first, and nothing that only this node has goes for it.
 ///
 /// # Errors
 /// When one cannot be removed.
 pub(super) fn remove_oldest(data: &Path, keep: u32, spared: &[&Path]) -> io::Result<()> {
+    let mut room = usize::try_from(keep).unwrap_or(usize::MAX);
+    for is_spare in [false, true] {
+        let (now, before) = free_and_kept(data, spared, is_spare);
+        room = room.saturating_sub(now);
+        let surplus = before.len().saturating_sub(room);
+        for kept in &before[..surplus] {
+            log::info!("removing {}: more than keep_aside={keep} directories are kept", kept.path.display());
+            kept.remove()?;
+        }
+        room -= before.len() - surplus;
+    }
+    Ok(())
+}
+
+/// Removes what the primary has as well, for want of room. False when there is nothing of it.
+///
+/// # Errors
+/// When one cannot be removed.
+pub(super) fn remove_spare(data: &Path, spared: &[&Path]) -> io::Result<bool> {
+    let (_, spare) = free_and_kept(data, spared, true);
+    for kept in &spare {
+        log::info!("removing {}: there is too little room, and the primary has all of it", kept.path.display());
+        kept.remove()?;
+    }
+    Ok(!spare.is_empty())
+}
+
+/// How many of `spared` there are of this kind, and what else may be removed, the oldest first.
+fn free_and_kept(data: &Path, spared: &[&Path], is_spare: bool) -> (usize, Vec<Kept>) {
     let (home, used) = (resolve(data), working_directories());
     let spared: Vec<_> = spared.iter().map(|path| resolve(path)).collect();
     let is_free = |kept: &Kept| {
         let directory = kept.directory();
-        !home.starts_with(&directory) && !is_worked_in(&directory, &used)
+        kept.is_spare == is_spare && !home.starts_with(&directory) && !is_worked_in(&directory, &used)
     };
     let (now, before): (Vec<_>, Vec<_>) =
         all_kept(data).into_iter().filter(is_free).partition(|kept| spared.contains(&kept.directory()));
-    let room = usize::try_from(keep).unwrap_or(usize::MAX).saturating_sub(now.len());
-    let surplus = before.len().saturating_sub(room);
-    for kept in before.into_iter().take(surplus) {
-        log::info!("removing {}: more than keep_aside={keep} directories are kept", kept.path.display());
-        kept.remove()?;
-    }
-    Ok(())
+    (now.len(), before)
 }
 
 /// A server works in its data directory, and a person who looks into a kept one may, too.
@@ -328,6 +374,56 @@ mod tests {
         assert_eq!(kept_names(directory.path()), ["main.kept-1", "main.kept-2"]);
         remove_oldest(&data, 0, &[&paths[0]]).unwrap();
         assert_eq!(kept_names(directory.path()), ["main.kept-1"]);
+    }
+
+    fn make_spare(directory: &Path, name: &str, data: &Path) -> PathBuf {
+        let path = make_kept(directory, name);
+        write_list(&path, data, &format!("{SPARE}\nWhy: it is too far behind")).unwrap();
+        path
+    }
+
+    /// However often a node is cloned because it was too far behind.
+    #[test]
+    fn what_the_primary_has_as_well_goes_before_what_only_this_node_has() {
+        let (directory, data) = directory_with_wal();
+        for name in ["main.kept-1", "main.kept-2"] {
+            make_kept(directory.path(), name);
+        }
+        for (number, keep, expected) in [
+            (3, 1, &["main.kept-2", "main.kept-3"][..]),
+            (4, 2, &["main.kept-2", "main.kept-4"]),
+            (5, 3, &["main.kept-2", "main.kept-4", "main.kept-5"]),
+            (6, 3, &["main.kept-2", "main.kept-5", "main.kept-6"]),
+        ] {
+            let now = make_spare(directory.path(), &format!("main.kept-{number}"), &data);
+            remove_oldest(&data, keep, &[&now]).unwrap();
+            assert_eq!(kept_names(directory.path()), expected, "{number}");
+        }
+        assert!(remove_spare(&data, &[&directory.path().join("main.kept-6")]).unwrap());
+        assert_eq!(kept_names(directory.path()), ["main.kept-2", "main.kept-6"]);
+        assert!(!remove_spare(&data, &[&directory.path().join("main.kept-6")]).unwrap());
+        remove_oldest(&data, 0, &[]).unwrap();
+        assert!(kept_names(directory.path()).is_empty());
+    }
+
+    #[test]
+    fn what_a_person_corrects_is_kept_again() {
+        let (_directory, data) = directory_with_wal();
+        let kept = new_name(&data, Timeline(1), Lsn(0x300_5000));
+        fs::create_dir(data.join("conf.d")).unwrap();
+        fs::write(data.join("conf.d/own.conf"), "own").unwrap();
+        own_wal::save(&data, 1, 16 << 20).unwrap();
+        own_wal::finish(&data, &kept, "list").unwrap();
+        fs::write(data.join("pg_hba.conf"), "corrected").unwrap();
+        fs::remove_file(data.join("conf.d/own.conf")).unwrap();
+        for _ in 0..2 {
+            keep_own_files_again(&data, &kept).unwrap();
+        }
+        fs::write(data.join("pg_hba.conf"), "theirs").unwrap();
+        restore_own_files(&kept, &data).unwrap();
+        assert_eq!(fs::read_to_string(data.join("pg_hba.conf")).unwrap(), "corrected");
+        assert!(!data.join("conf.d/own.conf").exists());
+        assert_eq!(fs::read_to_string(kept.join("config-removed/conf.d/own.conf")).unwrap(), "own");
     }
 
     #[test]

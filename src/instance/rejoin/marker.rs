@@ -116,6 +116,13 @@ pub struct Marker {
     /// history. An agent that does not know it would rewind the directory to any primary.
     #[serde(default)]
     pub replayed: Option<String>,
+    /// The node's own files in the directory are its own, as they were or as a person has corrected them since. What an older
+    /// agent wrote does not tell, and they are put back once.
+    #[serde(default)]
+    pub restored: bool,
+    /// The primary has all that the instance has: what is kept of it goes first.
+    #[serde(default)]
+    pub spare: bool,
     /// From version 2 on: why it will never work with this primary.
     #[serde(default)]
     pub hopeless: Option<String>,
@@ -194,6 +201,12 @@ impl Marker {
         self.replayed.as_ref().map(parsed).transpose()
     }
 
+    /// What this return has kept of the instance as it was before: not what it has made itself since.
+    #[must_use]
+    pub fn first_kept(&self) -> Option<&PathBuf> {
+        self.kept_before.as_ref().or(self.kept.as_ref())
+    }
+
     /// The marker of a rewind that is done and has to be made again.
     #[must_use]
     pub(crate) fn again(self, replayed: Option<(&History, Lsn)>) -> Marker {
@@ -254,6 +267,8 @@ pg_wal /wal"
             redo: Some("0/300".to_owned()),
             touched: false,
             replayed: None,
+            restored: false,
+            spare: false,
             hopeless: None,
             percent: None,
             failures: 0,

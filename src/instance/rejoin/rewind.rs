@@ -94,17 +94,25 @@ impl Rewind<'_> {
     }
 
     /// From here on the directory is not the instance that it was.
-    fn rewind_and_restore(&self, marker: &Marker) -> Result<(), RewindError> {
+    fn rewind_and_restore(&self, marker: &mut Marker) -> Result<(), RewindError> {
         let data = self.instance.data_directory();
+        let note = |marker: &mut Marker, restored: bool| {
+            marker.restored = restored;
+            marker.write(data).map_err(|e| format!("cannot write the marker: {e}"))
+        };
         if let Some(kept) = &marker.kept {
             self.source.look_in(kept);
+        }
+        note(marker, false)?;
+        if let Some(kept) = &marker.kept {
             clear_way(kept, data)?;
         }
         self.rewind_durably()?;
         let way = Way::of(marker);
-        if let Some(kept) = &marker.kept {
-            restore_own_files(kept, data).map_err(|e| format!("cannot put the configuration back: {e}"))?;
-            let filled = way.map_or(Ok(()), |way| self.fill_in(way, kept));
+        if let Some(kept) = marker.kept.clone() {
+            restore_own_files(&kept, data).map_err(|e| format!("cannot put the configuration back: {e}"))?;
+            note(marker, true)?;
+            let filled = way.map_or(Ok(()), |way| self.fill_in(way, &kept));
             filled.map_err(|e| format!("cannot put the common WAL back: {e}"))?;
         }
         if marker.host.is_some() {

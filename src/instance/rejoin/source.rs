@@ -10,8 +10,8 @@ use std::time::Duration;
 use super::keep_aside::own_files_in;
 use super::outside::resolve;
 use super::{Marker, Phase, Task};
-use crate::instance::Instance;
 use crate::instance::files::beside;
+use crate::instance::{Instance, SettingsError};
 use crate::policy::conninfo::Conninfo;
 use crate::policy::follow::wanted;
 use crate::sys::{Deadline, Owner, Program};
@@ -49,9 +49,15 @@ impl Source {
         let is_apart = instance.parameters.pgdata != instance.data_directory();
         let settings = match marker.kept.as_deref().filter(|kept| kept.is_dir() && !is_apart) {
             Some(kept) if marker.task == Task::Clone => {
-                instance.settings_in(kept, &NAMES, deadline).map_err(|e| e.to_string())?
+                instance.settings_in(kept, &NAMES, deadline).map_err(|e| unreadable(e, kept))?
             }
-            _ => instance.settings(&NAMES, deadline).unwrap_or_default(),
+            _ => match instance.settings(&NAMES, deadline) {
+                // There is an instance, which would not start with it either.
+                Err(error) if instance.missing().is_none() => {
+                    return Err(unreadable(error, &instance.parameters.pgdata));
+                }
+                settings => settings.unwrap_or_default(),
+            },
         };
         let text = settings.get("primary_conninfo").map(String::as_str).unwrap_or_default();
         let present: Conninfo = text.parse().map_err(|e| format!("primary_conninfo cannot be used: {e}"))?;
@@ -194,6 +200,10 @@ impl Source {
         let program = program.args(["-d", conninfo, "-c", sql]);
         program.run(deadline).map(|text| text.trim().to_owned()).map_err(|e| e.to_string())
     }
+}
+
+fn unreadable(error: SettingsError, place: &Path) -> String {
+    format!("{error}; correct the configuration in {}, the next attempt goes by it", place.display())
 }
 
 /// A service file for the secrets that are no password, for instance that of a key. What the connection string says itself

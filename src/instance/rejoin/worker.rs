@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::basebackup::Clone;
-use super::keep_aside::restore_own_files;
+use super::keep_aside::{keep_own_files_again, restore_own_files};
 use super::lock::take_lock;
 use super::rewind::{Rewind, RewindError};
 use super::source::Source;
@@ -80,8 +80,9 @@ fn rewind(instance: &Instance, marker: &mut Marker) -> Result<(), RewindError> {
 }
 
 /// A rewind that was interrupted may have left the source's configuration files, which say nothing of this node. A clone
-/// in its place would take them for the node's.
-fn put_configuration_back(instance: &Instance, marker: &Marker) -> Result<(), String> {
+/// in its place would take them for the node's. They are put back once: what a person corrects then, counts, and is what
+/// the next rewind puts back.
+fn put_configuration_back(instance: &Instance, marker: &mut Marker) -> Result<(), String> {
     let data = instance.data_directory();
     let kept = match (marker.task, marker.phase) {
         (Task::Rewind, Phase::Kept) => marker.kept.as_deref(),
@@ -90,8 +91,17 @@ fn put_configuration_back(instance: &Instance, marker: &Marker) -> Result<(), St
         _ => None,
     };
     let Some(kept) = kept.filter(|kept| kept.is_dir()) else { return Ok(()) };
+    if marker.restored && marker.task == Task::Clone {
+        return Ok(());
+    }
+    if marker.restored {
+        let again = keep_own_files_again(data, kept);
+        return again.map_err(|e| format!("cannot keep the configuration aside again in {}: {e}", kept.display()));
+    }
     let restored = restore_own_files(kept, data);
-    restored.map_err(|e| format!("cannot put the configuration back from {}: {e}", kept.display()))
+    restored.map_err(|e| format!("cannot put the configuration back from {}: {e}", kept.display()))?;
+    marker.restored = true;
+    marker.write(data).map_err(|e| format!("cannot write the marker: {e}"))
 }
 
 fn tools(instance: &Instance, marker: &Marker) -> Result<(crate::sys::Owner, Source), String> {
