@@ -54,6 +54,18 @@ fn look(primary: &Node) {
     primary.sql("select pg_switch_wal()");
 }
 
+/// The archiver has failed for a while.
+fn let_time_pass(cluster: &Cluster, node: &Node) {
+    let path = node.data.with_file_name("run").join(format!("pgbaton-{}.json", cluster.resource));
+    let mut notes: serde_json::Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+    notes["planted_since_ms"] = 1.into();
+    fs::write(&path, notes.to_string()).unwrap();
+}
+
+fn fails_with(node: &Node) -> String {
+    node.sql("select last_failed_wal from pg_stat_archiver where last_failed_time > coalesce(last_archived_time, '-infinity')")
+}
+
 #[test]
 fn a_restore_to_the_latest_timeline_finds_what_follows_skipped_numbers() {
     let (cluster, standby, backup, archive) = with_archive();
@@ -90,13 +102,11 @@ fn an_archive_that_has_the_real_file_goes_on_archiving() {
         look(&standby);
         standby.sql("select last_failed_wal from pg_stat_archiver") == "00000003.history"
     });
-    let path = standby.data.with_file_name("run").join(format!("pgbaton-{}.json", cluster.resource));
-    let mut notes: serde_json::Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
-    notes["planted_since_ms"] = 1.into();
-    fs::write(&path, notes.to_string()).unwrap();
-    let answer = standby.call("monitor").run().expect_code(8);
-    assert_eq!(answer.logged("the archive refuses 00000003.history"), 1, "{answer:#?}");
-    assert!(standby.data.join("pg_wal/archive_status/00000003.history.done").exists());
+    wait_until("it is given up, since the archive takes all else", || {
+        look(&standby);
+        let_time_pass(&cluster, &standby);
+        standby.data.join("pg_wal/archive_status/00000003.history.done").exists()
+    });
     wait_until("the next one is archived", || {
         look(&standby);
         standby.data.join("pg_wal/archive_status/00000002.history.ready").exists()
@@ -165,4 +175,55 @@ fn a_lost_primary_is_not_led_past_a_fork_by_the_archive() {
     primary.call("start").timeout(60_000).run().expect_code(0);
     assert_eq!(primary.sql("show recovery_target_timeline"), "1");
     assert_eq!(primary.sql("select n from row"), "1");
+}
+
+/// A gap would end each restore there, silently.
+#[test]
+fn an_archive_that_is_away_for_a_while_gets_every_number() {
+    let (cluster, standby, _backup, archive) = with_archive();
+    promote_beyond_lost_timelines(&cluster, &standby);
+    wait_until("the youngest", || archive.join("00000004.history").exists());
+    let away = archive.with_file_name("away");
+    fs::rename(&archive, &away).unwrap();
+    wait_until("the archiver fails with a skipped number", || {
+        look(&standby);
+        fails_with(&standby) == "00000003.history"
+    });
+    let_time_pass(&cluster, &standby);
+    look(&standby);
+    fs::rename(&away, &archive).unwrap();
+    wait_until("the archive has all numbers", || {
+        look(&standby);
+        let_time_pass(&cluster, &standby);
+        ["00000002.history", "00000003.history"].iter().all(|name| archive.join(name).exists())
+    });
+}
+
+/// With archive_mode = always it archives whatever it receives, and the primary's monitor cannot help it.
+#[test]
+fn a_standby_that_archives_by_itself_is_not_held_up_by_a_number_that_its_archive_has() {
+    let (cluster, primary, standby, archive) = with_archive();
+    let own_archive = archive.with_file_name("own");
+    fs::create_dir(&own_archive).unwrap();
+    own(&own_archive);
+    fs::write(own_archive.join("00000003.history"), "1\t0/3000000\tno recovery target specified\n").unwrap();
+    standby.configure(&archive_into(own_archive.to_str().unwrap()).replace("= on", "= always"));
+    standby.run_as_standby();
+    promote_beyond_lost_timelines(&cluster, &primary);
+    cluster.move_address_to(&primary);
+    let look = || {
+        look(&primary);
+        standby.call("monitor").run().expect_code(0)
+    };
+    wait_until("its archiver fails with it", || {
+        look();
+        fails_with(&standby) == "00000003.history"
+    });
+    let mut given_up = 0;
+    wait_until("it is given up", || {
+        let_time_pass(&cluster, &standby);
+        given_up += look().logged("the archive refuses 00000003.history");
+        given_up == 1
+    });
+    assert!(["00000002.history", "00000004.history"].iter().all(|name| own_archive.join(name).exists()));
 }

@@ -179,6 +179,7 @@ impl Agent {
                 return None;
             }
         };
+        self.archive_past_planted(session, following.fails_with_history);
         let condition = if following.from_itself { Condition::own_upstream() } else { condition_of(&following) };
         if following.streams && !following.from_itself {
             self.note_stream(true);

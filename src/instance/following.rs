@@ -8,7 +8,9 @@ use crate::types::{Lsn, NodeName, Timeline};
 
 const QUERY: &str = "select coalesce((select status from pg_stat_wal_receiver), ''), pg_is_wal_replay_paused(), \
      pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn(), (select latest_end_lsn from pg_stat_wal_receiver), \
-     (select received_tli from pg_stat_wal_receiver), ";
+     (select received_tli from pg_stat_wal_receiver), \
+     (select last_failed_wal like '%.history' and last_failed_time > coalesce(last_archived_time, '-infinity') \
+     from pg_stat_archiver), ";
 
 /// A setting since version 12.
 const ARCHIVE_QUERY: &str = "select coalesce(current_setting('restore_command', true), '') <> '', \
@@ -32,6 +34,8 @@ pub struct Following {
     pub primary_end: Option<Lsn>,
     /// The timeline that it receives.
     pub timeline: Option<Timeline>,
+    /// Its archiver fails with a history file.
+    pub fails_with_history: bool,
 }
 
 impl Session {
@@ -63,12 +67,13 @@ impl Session {
         let streams = text(0) == Some("streaming");
         Ok(Following {
             streams,
-            from_itself: streams && text(6) == Some("t"),
+            from_itself: streams && text(7) == Some("t"),
             paused: text(1) == Some("t"),
             received: lsn(2),
             replayed: lsn(3),
             primary_end: lsn(4),
             timeline: text(5).and_then(|number| number.parse().ok()),
+            fails_with_history: text(6) == Some("t"),
         })
     }
 }

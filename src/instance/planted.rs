@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use super::as_owner::AsOwnerError;
 use super::files::read_small;
 use super::{Instance, Session, SqlError};
-use crate::policy::planted::{HistoryFile, Status};
+use crate::policy::planted::{HistoryFile, Last, Status};
 use crate::sys::Deadline;
 use crate::types::Timeline;
 
@@ -55,8 +55,8 @@ impl Instance {
 pub struct Archiving {
     /// Whether it archives at all.
     pub is_on: bool,
-    /// The number of the history file that it failed with last, if it has archived nothing since.
-    pub fails_with: Option<u32>,
+    /// What it has done last.
+    pub last: Last,
 }
 
 impl Session {
@@ -66,13 +66,18 @@ impl Session {
     /// When the server does not answer.
     pub fn archiving(&self, deadline: Deadline) -> Result<Archiving, SqlError> {
         let rows = self.query(
-            "select current_setting('archive_mode'), (select last_failed_wal from pg_stat_archiver \
-             where last_failed_time > coalesce(last_archived_time, '-infinity'))",
+            "select current_setting('archive_mode'), last_archived_time is not null, \
+             case when last_failed_time > coalesce(last_archived_time, '-infinity') then last_failed_wal end \
+             from pg_stat_archiver",
             deadline,
         )?;
         let text = |column: usize| rows.first()?.get(column)?.as_deref();
-        let fails_with = text(1).and_then(number_of);
-        Ok(Archiving { is_on: text(0).is_some_and(|mode| mode != "off"), fails_with })
+        let last = match (text(2), text(1)) {
+            (Some(file), _) => number_of(file).map_or(Last::Failed, Last::FailedWithHistory),
+            (None, Some("t")) => Last::Archived,
+            (None, _) => Last::Nothing,
+        };
+        Ok(Archiving { is_on: text(0).is_some_and(|mode| mode != "off"), last })
     }
 }
 
@@ -92,9 +97,23 @@ impl Instance {
     /// # Errors
     /// When that cannot be written.
     pub fn archive_history(&self, number: u32, deadline: Deadline) -> Result<(), AsOwnerError> {
-        let ready = self.data_directory().join(format!("pg_wal/archive_status/{number:08X}.history.ready"));
-        let make = move || OpenOptions::new().write(true).create_new(true).mode(0o600).open(&ready).map(drop);
+        let status = self.data_directory().join("pg_wal/archive_status");
+        let name = move |what: &str| status.join(format!("{number:08X}.history.{what}"));
+        let make = move || match fs::rename(name("aside"), name("ready")) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                OpenOptions::new().write(true).create_new(true).mode(0o600).open(name("ready")).map(drop)
+            }
+            renamed => renamed,
+        };
         self.as_owner(make, deadline)
+    }
+
+    /// Hides a history file from the archiver for a while, which looks for names that end in `.ready` only (pgarch.c).
+    ///
+    /// # Errors
+    /// When that cannot be written.
+    pub fn set_history_aside(&self, number: u32, deadline: Deadline) -> Result<(), AsOwnerError> {
+        self.rename_status(number, "ready", "aside", deadline)
     }
 
     /// Tells the archiver that it need not archive a history file.
@@ -102,9 +121,13 @@ impl Instance {
     /// # Errors
     /// When that cannot be written.
     pub fn leave_history_to_archive(&self, number: u32, deadline: Deadline) -> Result<(), AsOwnerError> {
+        self.rename_status(number, "aside", "done", deadline)
+    }
+
+    fn rename_status(&self, number: u32, from: &str, to: &str, deadline: Deadline) -> Result<(), AsOwnerError> {
         let status = self.data_directory().join("pg_wal/archive_status");
-        let name = move |what: &str| status.join(format!("{number:08X}.history.{what}"));
-        self.as_owner(move || fs::rename(name("ready"), name("done")), deadline)
+        let [from, to] = [from, to].map(|what| status.join(format!("{number:08X}.history.{what}")));
+        self.as_owner(move || fs::rename(&from, &to), deadline)
     }
 }
 
@@ -115,11 +138,8 @@ fn number_of(name: &str) -> Option<u32> {
 
 fn history_file(wal: &Path, name: &str, number: u32) -> HistoryFile {
     let has = |what: &str| wal.join("archive_status").join(format!("{name}.{what}")).exists();
-    let status = match (has("done"), has("ready")) {
-        (true, _) => Status::Done,
-        (false, true) => Status::Ready,
-        (false, false) => Status::Unknown,
-    };
+    let known = [("done", Status::Done), ("ready", Status::Ready), ("aside", Status::Aside)];
+    let status = known.into_iter().find(|(what, _)| has(what)).map_or(Status::Unknown, |(_, status)| status);
     HistoryFile { number, is_planted: is_planted(&wal.join(name)), status }
 }
 

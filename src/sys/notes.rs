@@ -63,6 +63,8 @@ pub struct Notes {
     pub planted_archived: Option<u32>,
     /// When the last of them was given to the archiver, in milliseconds since boot.
     pub planted_since_ms: Option<u64>,
+    /// The number whose file the archive has refused once while it took others.
+    pub planted_once_more: Option<u32>,
     /// The oldest WAL of this primary, as it was published for a standby that may need it.
     pub published_oldest: Option<String>,
     /// The timeline that this standby follows, and was told to be the cluster's.
