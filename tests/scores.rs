@@ -75,6 +75,38 @@ fn a_score_that_somebody_has_deleted_is_written_again() {
     assert_eq!(cluster.attributes.scores(), "srv1=1001 srv2=1000 srv3=990");
 }
 
+/// PostgreSQL shows 63 bytes of it.
+#[test]
+fn a_standby_with_a_long_name_is_recognised() {
+    let cluster = Cluster::new();
+    let long = "standby-with-a-long-name.in-a-long-department.of-a-long.example.org";
+    cluster.attributes.set_members(&["srv1", long]);
+    let (primary, standby) = (cluster.node("srv1"), |primary: &Node| cluster.backup_of(primary, long));
+    primary.run_as_primary();
+    cluster.move_address_to(&primary);
+    let standby = standby(&primary);
+    standby.run_as_standby();
+    primary.await_streaming(&long[..63]);
+    primary.call("monitor").run().expect_code(8);
+    assert_eq!(cluster.attributes.scores(), format!("srv1=1001 {long}=1000"));
+    standby.call("monitor").run().expect_code(0);
+}
+
+/// On a remote node or in a bundle the tools do not know by themselves where they run.
+#[test]
+fn what_a_node_writes_of_itself_names_it() {
+    let (cluster, primary, standbys) = replicating();
+    cluster.attributes.take_calls();
+    for (node, code) in [(&primary, 8), (&standbys[0], 0)] {
+        for _ in 0..2 {
+            node.call("monitor").run().expect_code(code);
+        }
+    }
+    let calls = cluster.attributes.take_calls();
+    let writes: Vec<_> = calls.iter().filter(|call| call.contains("attrd_updater") && call.contains("[-U]")).collect();
+    assert!(writes.len() >= 6 && writes.iter().all(|call| call.contains("[-N]")), "{writes:#?}");
+}
+
 /// The attribute daemon was killed, and nobody was demoted for it.
 #[test]
 fn a_primary_tells_all_again_when_the_cluster_has_lost_it() {

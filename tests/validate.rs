@@ -31,6 +31,44 @@ fn a_directory_in_which_nothing_can_be_noted_is_told() {
 }
 
 #[test]
+fn a_pg_hba_that_lets_a_node_stream_from_itself_is_told() {
+    let node = Cluster::new().node("srv1");
+    let told = || node.call("validate-all").run().expect_code(0).stdout;
+    assert!(!told().contains("rejects this node itself"), "{}", told());
+    node.write("pg_hba.conf", "local all all trust\nhost replication all 10.0.0.0/24 trust\n");
+    assert!(told().contains("line 2 of "), "{}", told());
+    node.write("pg_hba.conf", "host replication all samehost reject\nhost replication all 10.0.0.0/24 trust\n");
+    assert!(!told().contains("rejects this node itself"), "{}", told());
+}
+
+/// The ballot papers of the one would be the other's timelines.
+#[test]
+fn resources_that_share_the_name_of_an_attribute_are_refused() {
+    let cluster = Cluster::new();
+    let node = cluster.node("srv1");
+    let validate = |name: &str| node.call("validate-all").variable("OCF_RESOURCE_INSTANCE", name).run();
+    let name = format!("{}-timeline", cluster.resource);
+    validate(&name).expect_code(0);
+    cluster.attributes.set_primitives(&[&cluster.resource, &name]);
+    validate(&name).expect_code(2).expect_reason("share the name of a node attribute");
+    validate(&cluster.resource).expect_code(0);
+    validate(&format!("{}-other", cluster.resource)).expect_code(0);
+}
+
+#[test]
+fn nodes_whose_long_names_postgresql_cannot_tell_apart_are_refused() {
+    let cluster = Cluster::new();
+    let long = |end: &str| format!("{}{end}", "x".repeat(63));
+    let node = cluster.node("srv1");
+    node.configure(&format!("primary_conninfo = 'host=x application_name={}'", long("1")));
+    let validate = || node.call("validate-all").meta("on_node", &long("1")).run();
+    cluster.attributes.set_members(&[&long("1"), "srv2"]);
+    validate().expect_code(0);
+    cluster.attributes.set_members(&[&long("1"), &long("2")]);
+    validate().expect_code(5).expect_reason("cuts an application_name after 63 bytes");
+}
+
+#[test]
 fn a_wrong_setting_is_refused_with_its_cure_and_leaves_no_server_behind() {
     for (setting, cure) in WRONG_SETTINGS {
         let node = Cluster::new().node("srv1");

@@ -32,7 +32,8 @@ impl Agent {
         let close = close.unwrap_or(&noted);
         let own = self.own_name().ok()?;
         let scores = self.cluster.scores(self.deadline.at_most(QUESTION)).ok()?;
-        let may_be = |node: &&NodeName| close.iter().any(|name| name == node.as_str()) && **node != own;
+        let is = |name: &str, node: &NodeName| name == node.as_str() || name == node.application_name();
+        let may_be = |node: &&NodeName| close.iter().any(|name| is(name, node)) && **node != own;
         scores.iter().filter(|(_, score)| score.allows_promotion()).map(|(node, _)| node).find(may_be).cloned()
     }
 }

@@ -106,7 +106,7 @@ impl Agent {
     fn new(request: Request) -> Self {
         Agent {
             instance: Instance::new(&request.parameters, &request.resource),
-            cluster: Cluster::new(&request.resource),
+            cluster: Cluster::new(&request.resource).seen_from(request.meta.node.clone()),
             deadline: Deadline::after(request.meta.timeout.saturating_sub(reserve(request.meta.timeout))),
             request,
         }

@@ -197,7 +197,7 @@ impl Agent {
         notes: &mut Notes,
         deadline: Deadline,
     ) -> Result<Vec<Connected>, Failure> {
-        let is_known = |name: &str, known: &BTreeSet<NodeName>| name.parse().is_ok_and(|node| known.contains(&node));
+        let is_known = |name: &str, known: &BTreeSet<NodeName>| NodeName::of_application(name, known).is_some();
         notes.ignored.retain(|name| receivers.iter().any(|receiver| receiver.name == *name));
         let is_new =
             |receiver: &&Receiver| !is_known(&receiver.name, &known) && !notes.ignored.contains(&receiver.name);
@@ -212,8 +212,7 @@ impl Agent {
             }
         }
         let connected = |receiver: &Receiver| {
-            let name = receiver.name.parse().ok().filter(|node| known.contains(node))?;
-            Some(connected_as(name, receiver))
+            Some(connected_as(NodeName::of_application(&receiver.name, &known)?.clone(), receiver))
         };
         Ok(receivers.iter().filter_map(connected).collect())
     }

@@ -8,6 +8,7 @@ use super::{Agent, Outcome, print};
 use crate::instance::Session;
 use crate::ocf::{ExitCode, Failure, Follow};
 use crate::policy::follow::FIRST_RELOADABLE_VERSION;
+use crate::policy::hba::lets_itself_in;
 use crate::policy::settings::{NEEDED_TO_SERVE, NEEDED_TO_START, OLDEST_VERSION, Settings, complaints};
 use crate::policy::slots::{BOUNDED_FROM, advice};
 use crate::policy::stop::budget;
@@ -30,6 +31,7 @@ impl Agent {
             self.advise_on_slots();
             self.advice_on_login().iter().for_each(|text| advise(text));
             self.advice_on_parent().iter().for_each(|text| advise(text));
+            self.advice_on_hba().iter().for_each(|text| advise(text));
         }
         all_in_one(&failures).map(|()| ExitCode::Success)
     }
@@ -44,6 +46,16 @@ impl Agent {
         if let Some(text) = advice(wish, version, bounded) {
             advise(&text);
         }
+    }
+
+    fn advice_on_hba(&self) -> Option<String> {
+        let (path, text) = self.instance.hba_file(self.deadline)?;
+        let line = lets_itself_in(&text)?;
+        Some(format!(
+            "line {line} of {} lets the replication role in, and none before it rejects this node itself, which would stream from its \
+             own server while the address is still here; put 'host replication all samehost reject' before it",
+            path.display()
+        ))
     }
 
     fn advice_on_parent(&self) -> Option<String> {
@@ -114,7 +126,32 @@ impl Agent {
                 "the clone has promoted-max={max}, and there can be one primary; set the meta attribute promoted-max=1"
             )));
         }
+        failures.extend(self.complaint_of_names());
         failures
+    }
+
+    /// Names that could not be told from others. Where none looks so, nobody is asked.
+    fn complaint_of_names(&self) -> Option<Failure> {
+        let resource = &self.request.resource;
+        if let Ok(Some(other)) = self.cluster.namesake(self.deadline) {
+            return Some(Failure::new(
+                ExitCode::Arguments,
+                format!(
+                    "the resources {other} and {resource} share the name of a node attribute, pgbaton-{resource}; give one of them \
+                     another name"
+                ),
+            ));
+        }
+        let own = self.own_name().ok().filter(|own| own.application_name() != own.as_str())?;
+        let nodes = self.cluster.nodes(self.deadline).ok()?;
+        let other = nodes.into_iter().find(|node| *node != own && node.application_name() == own.application_name())?;
+        Some(Failure::new(
+            ExitCode::NotInstalled,
+            format!(
+                "PostgreSQL cannot tell {own} from {other}: it cuts an application_name after 63 bytes, and these are the same \
+                 up to there; give one of the nodes another name"
+            ),
+        ))
     }
 
     fn complaints_of_parameters(&self) -> Vec<Failure> {

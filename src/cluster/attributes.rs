@@ -51,7 +51,7 @@ impl Cluster {
             Some(value) => program.args(["-U", value]),
             None => program.arg("-D"),
         };
-        if let Some(node) = node {
+        if let Some(node) = node.or(self.own.as_ref()) {
             program = program.args(["-N", node.as_str()]);
         }
         if private {

@@ -17,12 +17,19 @@ pub use members::{Addresses, own_name};
 pub use record::Record;
 pub use votes::Paper;
 
-use crate::sys::{Deadline, ProgramError, Running};
+use crate::sys::{Deadline, Program, ProgramError, Running};
+use crate::types::NodeName;
+
+/// What follows the resource in the names of its attributes.
+const WORDS: [&str; 11] =
+    ["address", "announced", "blind", "here", "hold", "lacks", "left", "oldest", "record", "reserved", "timeline"];
 
 /// The resource as the cluster knows it.
 #[derive(Clone, Debug)]
 pub struct Cluster {
     resource: String,
+    /// This node, where Pacemaker has told: its tools know by themselves where they run, but for a remote node or a bundle.
+    own: Option<NodeName>,
 }
 
 /// Why the cluster's knowledge is not available.
@@ -43,7 +50,27 @@ impl Cluster {
     /// The cluster's view of this resource.
     #[must_use]
     pub fn new(resource: &str) -> Self {
-        Cluster { resource: resource.to_owned() }
+        Cluster { resource: resource.to_owned(), own: None }
+    }
+
+    /// The same, seen from this node.
+    #[must_use]
+    pub fn seen_from(self, own: Option<NodeName>) -> Self {
+        Cluster { own, ..self }
+    }
+
+    /// The names of this resource's attributes are `pgbaton-<resource>` and `pgbaton-<resource>-<word>`. The resource, if its own
+    /// name ends with such a word, that would take this one's first for its own.
+    ///
+    /// # Errors
+    /// When the cluster does not answer.
+    pub fn namesake(&self, deadline: Deadline) -> Result<Option<String>, ClusterError> {
+        let Some(other) = WORDS.iter().find_map(|word| self.resource.strip_suffix(word)?.strip_suffix('-')) else {
+            return Ok(None);
+        };
+        let path = format!("//primitive[@provider='pgbaton'][@id='{other}']");
+        let output = Program::new("cibadmin").args(["--query", "--xpath", &path]).output(bounded(deadline))?;
+        Ok(output.status.success().then(|| other.to_owned()))
     }
 }
 

@@ -9,7 +9,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use nix::unistd::{AccessFlags, access};
+use nix::fcntl::{AT_FDCWD, AtFlags};
+use nix::unistd::{AccessFlags, faccessat};
 
 use super::Instance;
 use super::as_owner::AsOwnerError;
@@ -60,7 +61,9 @@ impl Instance {
     pub fn may_write_beside(&self, deadline: Deadline) -> Result<bool, AsOwnerError> {
         let path = promise_path(self.data_directory());
         let parent = path.parent().unwrap_or(Path::new("/")).to_owned();
-        self.as_owner(move || Ok(access(&parent, AccessFlags::W_OK | AccessFlags::X_OK).is_ok()), deadline)
+        let wanted = AccessFlags::W_OK | AccessFlags::X_OK;
+        // By the effective user, which the owner is in that thread.
+        self.as_owner(move || Ok(faccessat(AT_FDCWD, &parent, wanted, AtFlags::AT_EACCESS).is_ok()), deadline)
     }
 
     fn change_promise(

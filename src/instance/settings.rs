@@ -1,10 +1,14 @@
 //! The settings that the instance would start with.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use super::files::read_up_to;
 use super::{Instance, words};
 use crate::policy::settings::Settings;
 use crate::sys::{Deadline, IdentityError, Program, ProgramError, Running};
+
+/// The longest file of rules that is looked at.
+const LONGEST_HBA: u64 = 1 << 20;
 
 /// Why a setting is not known.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +37,15 @@ impl Instance {
     /// When one of the settings cannot be read.
     pub fn settings(&self, names: &[&'static str], deadline: Deadline) -> Result<Settings, SettingsError> {
         self.settings_in(&self.parameters.pgdata, names, deadline)
+    }
+
+    /// The file that says who is let in, and what it says, as far as its owner may read it.
+    #[must_use]
+    pub fn hba_file(&self, deadline: Deadline) -> Option<(PathBuf, String)> {
+        let path = PathBuf::from(self.settings(&["hba_file"], deadline).ok()?.remove("hba_file")?);
+        let read = path.clone();
+        let text = self.as_owner(move || read_up_to(&read, LONGEST_HBA), deadline).ok()?;
+        Some((path, text))
     }
 
     /// The same with another directory in the place of `pgdata`.

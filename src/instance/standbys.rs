@@ -41,7 +41,7 @@ impl Receiver {
     /// Whether this is that node's instance, and is sent WAL. The state that the agent's role may not see counts as good.
     #[must_use]
     pub fn is_fed(&self, node: &NodeName) -> bool {
-        self.name == node.as_str() && matches!(self.state.as_str(), "streaming" | "catchup" | "")
+        self.name == node.application_name() && matches!(self.state.as_str(), "streaming" | "catchup" | "")
     }
 }
 

@@ -114,7 +114,7 @@ impl Session {
 
 /// The condition that this server has a WAL sender for the node.
 pub(super) fn sends_to(node: &NodeName) -> String {
-    format!("exists (select from pg_stat_replication where application_name = {})", literal(node.as_str()))
+    format!("exists (select from pg_stat_replication where application_name = {})", literal(node.application_name()))
 }
 
 /// A string constant that means the same whatever `standard_conforming_strings` is.

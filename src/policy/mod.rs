@@ -13,6 +13,7 @@ pub mod detour;
 pub mod election;
 pub mod elsewhere;
 pub mod follow;
+pub mod hba;
 pub mod hold;
 pub mod leaving;
 pub mod makeshift;

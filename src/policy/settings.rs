@@ -70,7 +70,7 @@ fn complaint_of_conninfo(conninfo: &str, node: &NodeName) -> Option<String> {
         }
     };
     match conninfo.get("application_name") {
-        Some(name) if name == node.as_str() => None,
+        Some(name) if name == node.as_str() || name == node.application_name() => None,
         Some(name) => Some(format!(
             "application_name in primary_conninfo is '{}' and this node is '{node}'; set application_name={node}",
             shown(name)
@@ -123,6 +123,16 @@ mod tests {
         }
         for bad in ["", "host=x", "application_name=srv10", "application_name=Srv1", "application_name='srv1"] {
             assert_eq!(complaints_of(&[("primary_conninfo", bad)]).len(), 1, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_long_name_may_be_as_postgresql_cuts_it() {
+        let node: NodeName = "x".repeat(70).parse().unwrap();
+        for (length, good) in [(70, true), (63, true), (62, false), (64, false)] {
+            let conninfo = format!("application_name={}", "x".repeat(length));
+            let settings = [("primary_conninfo".to_owned(), conninfo)].into();
+            assert_eq!(complaints(&settings, &node).is_empty(), good, "{length}");
         }
     }
 

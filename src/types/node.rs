@@ -18,6 +18,19 @@ impl NodeName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// What PostgreSQL shows of it as an `application_name`: it cuts names at `NAMEDATALEN`, 64 bytes with the end's
+    /// (`pgstat_report_appname` in backend_status.c). The characters are of one byte each.
+    #[must_use]
+    pub fn application_name(&self) -> &str {
+        self.0.get(..63).unwrap_or(&self.0)
+    }
+
+    /// Of these the node that a WAL receiver with this `application_name` is, if it can be only one.
+    pub fn of_application<'a>(name: &str, nodes: impl IntoIterator<Item = &'a NodeName>) -> Option<&'a NodeName> {
+        let mut meant = nodes.into_iter().filter(|node| node.application_name() == name);
+        meant.next().filter(|_| meant.next().is_none())
+    }
 }
 
 impl fmt::Display for NodeName {
@@ -50,6 +63,17 @@ mod tests {
         for text in ["srv1", "srv10", "db-2.example.org", "DB_1", "10.0.0.1"] {
             assert_eq!(text.parse::<NodeName>().unwrap().as_str(), text);
         }
+    }
+
+    #[test]
+    fn a_name_is_told_by_what_postgresql_shows_of_it() {
+        let long = |end: &str| format!("{}{end}", "x".repeat(63)).parse::<NodeName>().unwrap();
+        let (short, cut) = ("srv1".parse::<NodeName>().unwrap(), "x".repeat(63));
+        let (one, other) = (long(".example.org"), long(".example.com"));
+        assert_eq!(NodeName::of_application("srv1", [&short, &one]), Some(&short));
+        assert_eq!(NodeName::of_application("srv", [&short, &one]), None);
+        assert_eq!(NodeName::of_application(&cut, [&short, &one]), Some(&one));
+        assert_eq!(NodeName::of_application(&cut, [&one, &other]), None);
     }
 
     #[test]

@@ -140,6 +140,11 @@ impl Attributes {
         fs::write(path, members.replace(&format!(" {node} member"), &format!(" {node} lost"))).unwrap();
     }
 
+    /// The resources of this agent that the configuration has.
+    pub(crate) fn set_primitives(&self, names: &[&str]) {
+        fs::write(self.store.join("primitives"), names.join("\n")).unwrap();
+    }
+
     /// The nodes that `crm_mon` shows as promoted.
     pub(crate) fn set_promoted(&self, names: &[&str]) {
         let lines: String = names.iter().map(|name| format!("{name}\n")).collect();

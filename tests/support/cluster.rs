@@ -104,6 +104,11 @@ if [ "${3#/cib/configuration/nodes}" != "$3" ]; then
     echo '</nodes></xpath-query>'
     exit 0
 fi
+if [ "${3#//primitive}" != "$3" ]; then
+    id=${3##*@id=\'}
+    grep -qxs -e "${id%%\'*}" "$store/primitives" || exit 105
+    echo '<primitive/>'; exit 0
+fi
 node=${3#*@uname=\'}
 file=$store/attributes/master-@RESOURCE@/${node%%\'*}
 [ -s "$file" ] || { echo "No such device or address" >&2; exit 105; }
