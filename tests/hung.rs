@@ -221,7 +221,20 @@ fn a_checkpointer_that_hangs_does_not_delay_a_demotion_for_long() {
     assert!(begin.elapsed() < BOUND, "{:?}", begin.elapsed());
 }
 
-/// A recovery that gets somewhere as long as a file is there, and takes no connections meanwhile.
+/// A standby that has all that a lost primary wrote, and crashed.
+fn crashed_standby(cluster: &Arc<Cluster>, wrote: &str) -> Node {
+    let (primary, mut standbys) = cluster.replicating("srv2", &["srv1"]);
+    primary.sql(wrote);
+    primary.await_streaming("srv1");
+    primary.crash();
+    cluster.take_address_away();
+    let standby = standbys.remove(0);
+    standby.crash();
+    standby
+}
+
+/// A recovery that gets somewhere as long as a file is there, and takes no connections meanwhile: the first segment that it needs
+/// is waited for.
 fn long_recovery(node: &Node) {
     let hold = node.data.with_file_name("hold");
     fs::write(&hold, "").unwrap();
@@ -235,9 +248,7 @@ fn ends(node: &Node) {
 #[test]
 fn a_recovery_that_outlasts_a_start_goes_on_and_is_told() {
     let cluster = Cluster::new();
-    let node = cluster.node("srv1");
-    node.run_as_primary();
-    node.crash();
+    let node = crashed_standby(&cluster, "create table late as select 1 as row");
     long_recovery(&node);
     let answer = node.call("start").timeout(60_000).run().expect_code(0);
     within(&answer, Duration::from_secs(9));
@@ -331,11 +342,8 @@ fn a_candidate_that_replays_much_in_a_moment_is_promoted_at_once() {
 #[test]
 fn a_candidate_is_promoted_when_a_long_recovery_is_over_and_not_before() {
     let cluster = Cluster::new();
-    let node = cluster.node("srv1");
-    node.run_as_primary();
-    node.sql("create table late as select 1 as row");
-    node.sql("select pg_logical_emit_message(false, 'x', repeat('y', 1000000)) from generate_series(1, 150)");
-    node.crash();
+    let much = "select pg_logical_emit_message(false, 'x', repeat('y', 1000000)) from generate_series(1, 150)";
+    let node = crashed_standby(&cluster, &format!("{much}; create table late as select 1 as row"));
     long_recovery(&node);
     node.call("start").timeout(60_000).run().expect_code(0);
     let promotion = Promotion::new(&node, &["srv1"]);
