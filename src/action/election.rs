@@ -18,7 +18,7 @@ use crate::instance::rejoin::Rejoining;
 use crate::ocf::Failure;
 use crate::policy::candidacy::Objection;
 use crate::policy::election::{
-    Ballot, REPLAY_TOLERANCE, Reach, Verdict, Vote, binding, electorate, insists, judge, missing_bytes,
+    Ballot, REPLAY_TOLERANCE, Reach, Verdict, Vote, binding, electorate, has_diverged, insists, judge, missing_bytes,
 };
 use crate::policy::follow::FIRST_RELOADABLE_VERSION;
 use crate::policy::patience::{Noted, begin, is_waited_for};
@@ -137,7 +137,9 @@ impl Agent {
         let left: Vec<_> = private.chain(durable.left.iter().cloned()).collect();
         let left = binding(&left, candidate, &votes);
         let timed_out = self.election_timed_out();
-        let can_fetch = self.instance.major_version().is_some_and(|major| major >= FIRST_RELOADABLE_VERSION);
+        let is_reloadable = self.instance.major_version().is_some_and(|major| major >= FIRST_RELOADABLE_VERSION);
+        let record = durable.record.as_ref().map(|record| &record.history);
+        let can_fetch = is_reloadable && !has_diverged(own, &votes, record);
         let ballot = Ballot { own, votes: &votes, left: &left, timed_out, insists, can_fetch };
         let reaches = votes.iter().map(|(_, vote)| vote).chain([own]).filter_map(Vote::reach);
         let on_record = self.on_record_for(durable, reaches.map(|reach| reach.position.timeline)).map_err(failed)?;

@@ -36,7 +36,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
 use super::candidacy::{Objection, OnRecord, confirm};
-use crate::types::{Lsn, NodeName, Position};
+use crate::types::{History, Lsn, NodeName, Position, Timeline};
 pub use crate::types::{Reach, Vote};
 
 /// Bytes to replay that speak for another node only beyond this: some seconds of replay, which a change of the candidate
@@ -55,6 +55,17 @@ pub fn insists(picked: u32, theirs: Position, ours: &Vote) -> bool {
     picked >= if is_little { 2 } else { 3 }
 }
 
+/// Whether the candidate wrote beyond the point where the line of the last primary, whose timeline another node is on, left its own.
+/// Nothing of that line can be fetched then. Where the record does not tell, it is tried.
+#[must_use]
+pub fn has_diverged(own: &Vote, votes: &[(NodeName, Vote)], record: Option<&History>) -> bool {
+    let (Vote::At(ours), Some(record)) = (own, record) else { return false };
+    let is_younger = |timeline: Timeline| timeline > ours.position.timeline;
+    let fork = record.stretches().iter().find(|stretch| is_younger(stretch.timeline));
+    fork.is_some_and(|fork| ours.end() > fork.begin)
+        && votes.iter().filter_map(|(_, vote)| vote.at_least()).any(|theirs| is_younger(theirs.timeline))
+}
+
 /// Everything that the candidate knows.
 #[derive(Clone, Debug)]
 pub struct Ballot<'a> {
@@ -68,7 +79,7 @@ pub struct Ballot<'a> {
     pub timed_out: bool,
     /// Whether Pacemaker picks the candidate although the scores prefer the best: yielding is of no use.
     pub insists: bool,
-    /// Whether an instance can fetch WAL from another standby without a restart.
+    /// Whether the candidate can fetch WAL from another standby, without a restart and without being rewound.
     pub can_fetch: bool,
 }
 
@@ -398,7 +409,6 @@ pub fn missing_bytes(theirs: Lsn, ours: Lsn) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::Timeline;
     use proptest::prelude::*;
 
     fn node(name: &str) -> NodeName {
@@ -606,6 +616,30 @@ mod tests {
         let votes: Vec<_> = votes.iter().map(|(name, vote)| (node(name), vote.clone())).collect();
         let old = Ballot { own: &own, votes: &votes, left: &[], timed_out: true, insists: true, can_fetch: false };
         assert_eq!(yielded_to(&decide(&old)), "b");
+    }
+
+    #[test]
+    fn who_wrote_beyond_the_fork_fetches_nothing_of_the_younger_line() {
+        let record: History = "1@0/0 3@0/64".parse().unwrap();
+        for (own, votes, expected) in [
+            (at(1, 101), &[("a", at(3, 200))][..], true),
+            (
+                at(1, 101),
+                &[("b", at(1, 90)), ("a", Vote::Unknown { why: String::new(), at_least: Some(position(3, 200)) })],
+                true,
+            ),
+            (at(1, 100), &[("a", at(3, 200))], false),
+            (at(2, 101), &[("a", at(3, 200))], true),
+            (at(3, 150), &[("a", at(3, 200))], false),
+            // The younger line is not there, or younger than the record.
+            (at(1, 101), &[("a", at(1, 200)), ("b", Vote::Silent)], false),
+            (at(3, 101), &[("a", at(4, 200))], false),
+            (Vote::Void, &[("a", at(3, 200))], false),
+        ] {
+            let votes: Vec<_> = votes.iter().map(|(name, vote)| (node(name), vote.clone())).collect();
+            assert_eq!(has_diverged(&own, &votes, Some(&record)), expected, "{own:?} {votes:?}");
+            assert!(!has_diverged(&own, &votes, None));
+        }
     }
 
     #[test]
