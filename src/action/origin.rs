@@ -33,7 +33,7 @@ impl Agent {
         let primaries = self.cluster.primaries(deadline).map_err(|e| failed(&e))?;
         let last = record.as_ref().map(|record| (&record.primary, record.history.last().timeline));
         let primary_elsewhere = primaries.iter().any(|record| record.primary != own);
-        let found = origin(&Facts { own: &own, timeline, ordered, record: last, primary_elsewhere });
+        let found = origin(&Facts { own: &own, timeline, record: last, primary_elsewhere });
         self.change_notes(|notes| match found {
             Origin::Ours => (notes.promoted_server, notes.by_hand) = (server, false),
             Origin::ByHand => notes.by_hand = true,

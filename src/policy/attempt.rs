@@ -41,9 +41,7 @@ pub enum Progress {
 /// The primary that is there now, as a source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// The cluster does not tell.
-    Unknown,
-    /// No other node is promoted.
+    /// No other node is promoted, as far as the cluster tells.
     Nobody,
     /// It belongs to another cluster.
     Foreign,
@@ -94,7 +92,7 @@ pub fn next(facts: &Facts) -> Attempt {
         Progress::HalfCloned => "it is half cloned",
     };
     match (facts.progress, &facts.source, facts.rejoin, &facts.hopeless) {
-        (_, Source::Unknown | Source::Nobody, _, _) => Attempt::Wait,
+        (_, Source::Nobody, _, _) => Attempt::Wait,
         (_, Source::Foreign, _, _) => {
             Attempt::Refuse(format!("{half}, and the primary belongs to another cluster; correct pgdata or datadir"))
         }
@@ -163,7 +161,6 @@ mod tests {
 
     fn source(word: &str) -> Source {
         match word {
-            "unknown" => Source::Unknown,
             "nobody" => Source::Nobody,
             "foreign" => Source::Foreign,
             "unfit" => Source::Unfit("it forked off later".to_owned()),
@@ -177,16 +174,16 @@ mod tests {
     fn every_attempt() {
         use Progress::{Copied, HalfCloned, HalfRewound, Untouched};
         for (progress, sources, none, rewind, clone) in [
-            (Untouched, "unknown nobody foreign unfit fit fit?", "anew", "anew", "anew"),
-            (HalfRewound, "unknown nobody unknown? nobody?", "wait", "wait", "wait"),
+            (Untouched, "nobody foreign unfit fit fit?", "anew", "anew", "anew"),
+            (HalfRewound, "nobody nobody?", "wait", "wait", "wait"),
             (HalfRewound, "foreign foreign?", "pgdata", "pgdata", "pgdata"),
             (HalfRewound, "fit", "rejoin=none", "go on", "go on"),
             (HalfRewound, "fit?", "rejoin=none", "no way", "clone"),
             (HalfRewound, "unfit unfit?", "rejoin=none", "forked off later", "clone"),
-            (HalfCloned, "unknown nobody", "wait", "wait", "wait"),
+            (HalfCloned, "nobody", "wait", "wait", "wait"),
             (HalfCloned, "foreign", "pgdata", "pgdata", "pgdata"),
             (HalfCloned, "fit unfit fit?", "rejoin=none", "rejoin=rewind", "go on"),
-            (Copied, "unknown nobody foreign unfit fit fit?", "go on", "go on", "go on"),
+            (Copied, "nobody foreign unfit fit fit?", "go on", "go on", "go on"),
         ] {
             for (word, (rejoin, expected)) in sources.split(' ').flat_map(|word| {
                 let all = [(Rejoin::None, none), (Rejoin::Rewind, rewind), (Rejoin::Clone, clone)];

@@ -6,7 +6,7 @@
 //!
 //! | the primary | is |
 //! |---|---|
-//! | the agent ordered the promotion of this very server | ours |
+//! | the agent ordered the promotion of this very server | ours, and nothing else is asked |
 //! | the record names this node, on this timeline | ours: the order's note was lost, or an earlier version promoted it |
 //! | there is no record, and no other primary | ours: nothing says otherwise, and there is nobody to protect |
 //! | any other | made by hand |
@@ -25,8 +25,6 @@ pub struct Facts<'a> {
     pub own: &'a NodeName,
     /// The timeline that it writes.
     pub timeline: Timeline,
-    /// The agent ordered the promotion of this very server.
-    pub ordered: bool,
     /// The last primary and its timeline.
     pub record: Option<(&'a NodeName, Timeline)>,
     /// Another node has published that it is a primary.
@@ -42,11 +40,10 @@ pub enum Origin {
     ByHand,
 }
 
-/// Who did.
+/// Who did, of a server that the agent is not known to have promoted.
 #[must_use]
 pub fn origin(facts: &Facts<'_>) -> Origin {
     let is_ours = match facts.record {
-        _ if facts.ordered => true,
         Some((primary, timeline)) => primary == facts.own && timeline == facts.timeline,
         None => !facts.primary_elsewhere,
     };
@@ -94,19 +91,17 @@ mod tests {
     #[test]
     fn every_primary() {
         let (own, other): (NodeName, NodeName) = ("srv1".parse().unwrap(), "srv2".parse().unwrap());
-        for (ordered, record, elsewhere, expected) in [
-            (true, None, false, Origin::Ours),
-            (true, Some((&other, 3)), true, Origin::Ours),
-            (false, Some((&own, 2)), false, Origin::Ours),
-            (false, Some((&own, 2)), true, Origin::Ours),
-            (false, Some((&own, 1)), false, Origin::ByHand),
-            (false, Some((&other, 2)), false, Origin::ByHand),
-            (false, Some((&other, 1)), true, Origin::ByHand),
-            (false, None, false, Origin::Ours),
-            (false, None, true, Origin::ByHand),
+        for (record, elsewhere, expected) in [
+            (Some((&own, 2)), false, Origin::Ours),
+            (Some((&own, 2)), true, Origin::Ours),
+            (Some((&own, 1)), false, Origin::ByHand),
+            (Some((&other, 2)), false, Origin::ByHand),
+            (Some((&other, 1)), true, Origin::ByHand),
+            (None, false, Origin::Ours),
+            (None, true, Origin::ByHand),
         ] {
             let record = record.map(|(node, timeline)| (node, Timeline(timeline)));
-            let facts = Facts { own: &own, timeline: Timeline(2), ordered, record, primary_elsewhere: elsewhere };
+            let facts = Facts { own: &own, timeline: Timeline(2), record, primary_elsewhere: elsewhere };
             assert_eq!(origin(&facts), expected, "{facts:?}");
         }
     }
