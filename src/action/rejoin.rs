@@ -387,12 +387,12 @@ impl Agent {
 
     fn compare_stopped(&self, primary: &Record) -> Result<Option<Trouble>, String> {
         let control = self.instance.control_data(self.deadline).map_err(|e| e.to_string())?;
-        let mut own = self.instance.own_wal(&control, self.deadline).map_err(|e| e.to_string())?;
+        let own = self.instance.own_wal(&control, self.deadline).map_err(|e| e.to_string())?;
         let mut found = standing(&own, &primary.reference());
         if found == Standing::NeedsEnd {
-            let end = self.instance.end_of_wal(&own, &control, self.deadline).map_err(|e| e.to_string())?;
+            let mut own = self.instance.whole_wal(&control, self.deadline)?;
             // Its files hold changes up to there, whatever became of that WAL.
-            own.end = Some(end.max(control.min_recovery.map_or(Lsn(0), |needed| needed.end)));
+            own.end = own.end.max(control.min_recovery.map(|needed| needed.end));
             found = standing(&own, &primary.reference());
         }
         Ok(trouble(found, &control))

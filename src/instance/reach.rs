@@ -7,6 +7,7 @@ use super::rejoin::Rejoining;
 use super::wal_end::{Begin, end_of_files};
 use super::wal_page::Kind;
 use super::{ControlData, Instance};
+use crate::policy::rejoin::OwnWal;
 use crate::sys::Deadline;
 use crate::types::{Lsn, Position, Reach, Timeline, Vote};
 
@@ -53,6 +54,17 @@ impl Instance {
     pub fn end_by_files(&self, control: &ControlData, deadline: Deadline) -> Result<Option<Position>, String> {
         let kind = Kind { segment_size: control.segment_size, system: Some(control.system) };
         self.end_in_files(Begin { timeline: control.timeline, at: control.redo }, kind, deadline)
+    }
+
+    /// The WAL of this instance, which does not run, with its end.
+    ///
+    /// # Errors
+    /// When there is none, or it cannot be read.
+    pub fn whole_wal(&self, control: &ControlData, deadline: Deadline) -> Result<OwnWal, String> {
+        let none = || format!("there is no WAL from {} on, where the recovery begins", control.redo);
+        let Position { timeline, end } = self.end_by_files(control, deadline)?.ok_or_else(none)?;
+        let history = self.history_of(timeline, control.segment_size, deadline).map_err(|e| e.to_string())?;
+        Ok(OwnWal { system: control.system, history, end: Some(end) })
     }
 
     fn end_in_files(&self, begin: Begin, kind: Kind, deadline: Deadline) -> Result<Option<Position>, String> {

@@ -1,10 +1,9 @@
-//! What WAL an instance that is down has: its timeline's history, and where its WAL ends.
+//! What WAL an instance has: its timelines and their history.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::files::read_up_to;
-use super::wal_page::{PAGE, header_at};
 use super::{ControlData, ControlError, Instance};
 use crate::policy::rejoin::OwnWal;
 use crate::sys::{Deadline, IdentityError, Program, ProgramError};
@@ -28,9 +27,6 @@ pub enum WalError {
     /// The history file of the timeline is missing or damaged.
     #[error("cannot read {0}; without it the history of timeline {1} is not known")]
     History(PathBuf, Timeline),
-    /// There is no WAL at the place where it should begin.
-    #[error("no WAL of timeline {0} was found from {1} on")]
-    Nothing(Timeline, Lsn),
 }
 
 impl Instance {
@@ -42,17 +38,6 @@ impl Instance {
         let timeline = self.youngest_timeline(control);
         let history = self.history_of(timeline, control.segment_size, deadline)?;
         Ok(OwnWal { system: control.system, history, end: None })
-    }
-
-    /// The end of the WAL of an instance that is down, as its recovery would find it.
-    ///
-    /// # Errors
-    /// When no WAL can be read.
-    pub fn end_of_wal(&self, own: &OwnWal, control: &ControlData, deadline: Deadline) -> Result<Lsn, WalError> {
-        let last = own.history.last();
-        let begin = control.redo.max(last.begin);
-        let line = self.waldump(last.timeline, begin)?.last_line(deadline)?;
-        end_of_record(&line, control.segment_size).ok_or(WalError::Nothing(last.timeline, begin))
     }
 
     /// The history of a timeline by its file, with the id of the promotion that made it.
@@ -135,39 +120,6 @@ pub(super) fn parse_segment_name(name: &str, segment_size: u64) -> Option<(Timel
     hex(0..8).filter(|timeline| *timeline > 0).map(|timeline| (Timeline(timeline), number))
 }
 
-/// Where the record ends that `pg_waldump` printed on this line, as recovery sees it: the next record
-/// begins there, on the next multiple of 8.
-fn end_of_record(line: &str, segment_size: u64) -> Option<Lsn> {
-    let (_, rest) = line.split_once("len (rec/tot):")?;
-    let (_, rest) = rest.split_once('/')?;
-    let length: u32 = rest.split(',').next()?.trim().parse().ok()?;
-    let (_, rest) = line.split_once("lsn: ")?;
-    let begin: Lsn = rest.split(',').next()?.trim().parse().ok()?;
-    let is_switch = line.split_once("desc: SWITCH").is_some();
-    let segment_size = segment_size.max(PAGE);
-    if is_switch {
-        return Some(Lsn(end_of_block(begin.0, segment_size)?));
-    }
-    end_of_bytes(begin.0, length.into(), segment_size)?.checked_next_multiple_of(8).map(Lsn)
-}
-
-/// A record is continued on the next page behind that page's header.
-fn end_of_bytes(begin: u64, length: u64, segment_size: u64) -> Option<u64> {
-    let (mut at, mut left) = (begin, length);
-    loop {
-        let page_end = end_of_block(at, PAGE)?;
-        if left <= page_end - at {
-            return Some(at + left);
-        }
-        left -= page_end - at;
-        at = page_end.checked_add(header_at(page_end, segment_size))?;
-    }
-}
-
-fn end_of_block(at: u64, size: u64) -> Option<u64> {
-    (at / size + 1).checked_mul(size)
-}
-
 /// The digest of what tells a promotion: its time where the record has one, as `END_OF_RECOVERY` does.
 /// FNV-1a is the same everywhere and for ever, unlike the standard library's hash.
 fn promotion_id(line: &str) -> Option<PromotionId> {
@@ -191,22 +143,6 @@ mod tests {
         format!(
             "rmgr: XLOG        len (rec/tot):     {length}/{length:6}, tx:          0, lsn: {begin}, prev 0/05328398, desc: {description}"
         )
-    }
-
-    #[test]
-    fn the_end_of_a_record() {
-        for (begin, length, end) in [
-            ("0/05328398", 114, "0/5328410"),
-            ("0/05328410", 42, "0/5328440"),
-            // Over the end of a page, and of a segment.
-            ("0/05001FF0", 42, "0/5002038"),
-            ("0/05FFFFF0", 42, "0/6000048"),
-            ("0/05001FD8", 40, "0/5002000"),
-        ] {
-            assert_eq!(end_of_record(&line(begin, length, "RUNNING_XACTS"), MB16), end.parse().ok(), "{begin}");
-        }
-        assert_eq!(end_of_record(&line("0/05001FF0", 24, "SWITCH"), MB16), "0/6000000".parse().ok());
-        assert_eq!(end_of_record("", MB16), None);
     }
 
     #[test]
@@ -234,7 +170,6 @@ mod tests {
     proptest! {
         #[test]
         fn nonsense_never_panics(text in ".*|(desc: |lsn: |len \\(rec/tot\\):|[0-9/, ])*", size: u64) {
-            let _ = end_of_record(&text, size);
             let _ = promotion_id(&text);
             let _ = parse_segment_name(&text, size);
         }

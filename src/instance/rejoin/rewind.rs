@@ -331,8 +331,8 @@ impl Rewind<'_> {
 
     fn keep_aside(&self, marker: &mut Marker, control: &ControlData, plan: &Plan) -> Result<(), RewindError> {
         let (instance, data) = (self.instance, self.instance.data_directory());
-        let own = instance.own_wal(control, Deadline::after(SHORT)).map_err(|e| e.to_string())?;
-        let end = instance.end_of_wal(&own, control, Deadline::after(LONG)).map_err(|e| e.to_string())?;
+        let own = instance.whole_wal(control, Deadline::after(LONG))?;
+        let end = own.end.unwrap_or(control.redo);
         let timeline = own.history.last().timeline;
         let way = Way { redo: self.redo_of(plan)?, fork: plan.fork };
         let (redo, size) = (way.redo, control.segment_size.max(1));
