@@ -36,9 +36,6 @@ fn in_service() -> (Arc<Cluster>, Node, Node, Node) {
 
 fn promoted_by_hand() -> (Arc<Cluster>, Node, Node, Node) {
     let (cluster, primary, second, third) = in_service();
-    // A rewind needs the WAL from before the fork, which the checkpoint of the demotion would remove.
-    second.sql("alter system set wal_keep_size = '128MB'");
-    second.sql("select pg_reload_conf()");
     second.sql("select pg_promote()");
     second.await_seen(Seen::Primary);
     second.sql("insert into rows values (7)");

@@ -76,7 +76,7 @@ impl Agent {
         let time = self.deadline.remaining() * 6 / 10;
         let close = session.map(|session| self.close_standbys(session));
         let is_elsewhere = || self.has_it_elsewhere(close.as_deref()).is_some();
-        let ending = self.instance.end(budget(time), &is_elsewhere).map_err(|e| Failure::generic(e.to_string()))?;
+        let ending = self.end(time, &is_elsewhere)?;
         self.start_after(ending, withdrawing)
     }
 

@@ -114,7 +114,7 @@ impl Agent {
         })
     }
 
-    fn was_promoted_by_hand(&self) -> bool {
+    pub(super) fn was_promoted_by_hand(&self) -> bool {
         Notes::load(&self.notes_path()).by_hand
     }
 
