@@ -133,6 +133,51 @@ fn a_timeline_that_a_person_made_is_not_mixed_with_another_one_of_its_number() {
     assert_eq!(second.kept_aside().len(), 1);
 }
 
+/// With PostgreSQL's default `wal_keep_size` the checkpoint of the demotion removes what a rewind needs.
+#[test]
+fn what_a_person_promoted_comes_back_without_the_wal_that_a_rewind_needs() {
+    let (_cluster, primary, second, _third) = promoted_by_hand();
+    second.sql("alter system reset wal_keep_size");
+    for _ in 0..2 {
+        second.sql("select pg_switch_wal()");
+        second.sql("checkpoint");
+        second.sql("insert into rows values (8)");
+    }
+    second.call("monitor").run().expect_code(8);
+    second.call("demote").parameter("rejoin", "clone").run().expect_code(0);
+    for action in ["stop", "start"] {
+        second.call(action).parameter("rejoin", "clone").timeout(60_000).run().expect_code(0);
+    }
+    wait_until("it is a standby", || {
+        second.call("monitor").parameter("rejoin", "clone").run().expect_code(0);
+        second.seen() == Seen::Standby
+    });
+    primary.await_streaming("srv2");
+    assert_eq!(second.sql("select count(*) from rows"), "0");
+}
+
+/// With an archive the last segment before the fork gets another name (`.partial`), and the younger timeline has its copy.
+#[test]
+fn what_a_person_promoted_is_rewound_when_its_last_common_segment_was_archived() {
+    let (_cluster, primary, second, _third) = in_service();
+    second.configure("wal_keep_size = '128MB'\narchive_mode = on\narchive_command = 'true'");
+    second.stop_fast();
+    second.launch();
+    primary.await_streaming("srv2");
+    primary.sql("checkpoint");
+    second.sql("checkpoint");
+    second.sql("select pg_promote()");
+    second.await_seen(Seen::Primary);
+    second.sql("insert into rows values (7)");
+    second.call("monitor").run().expect_code(8);
+    second.call("demote").run().expect_code(0);
+    for action in ["stop", "start"] {
+        second.call(action).timeout(60_000).run().expect_code(0);
+    }
+    primary.await_streaming("srv2");
+    assert_eq!((second.sql("select count(*) from rows").as_str(), second.kept_aside().len()), ("0", 1));
+}
+
 /// The person's word: that timeline is the one to keep.
 #[test]
 fn a_timeline_that_a_person_made_counts_when_the_last_primary_is_forgotten() {

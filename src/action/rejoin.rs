@@ -412,9 +412,13 @@ impl Agent {
     pub(super) fn mend_running(&self, session: &Session) -> Result<Option<Condition>, Failure> {
         let deadline = self.deadline.at_most(Duration::from_secs(5));
         let Some(primary) = self.other_primary(deadline) else { return Ok(None) };
-        let Some(trouble) = self.trouble_of_running(session, &primary, deadline)? else {
-            return self.end_makeshift(session, &primary);
-        };
+        let trouble = self.trouble_of_running(session, &primary, deadline)?;
+        if matches!(trouble, None | Some(Trouble::TooFarBehind { .. })) {
+            if let Some(condition) = self.end_makeshift(session, &primary)? {
+                return Ok(Some(condition));
+            }
+        }
+        let Some(trouble) = trouble else { return Ok(None) };
         if let Some(condition) = self.catching_up_from_archive(&trouble, session, deadline) {
             return Ok(Some(condition));
         }

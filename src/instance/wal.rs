@@ -69,6 +69,22 @@ impl Instance {
         promotion_id(&line)
     }
 
+    /// The timeline whose file has the WAL of this one at a position: the last segment before a fork is copied for the younger
+    /// timeline, and the original gets another name when it is archived (`XLogInitNewTimeline`, `CleanupAfterArchiveRecovery`).
+    pub(super) fn timeline_of_file(
+        &self,
+        timeline: Timeline,
+        youngest: Timeline,
+        at: Lsn,
+        segment_size: u64,
+    ) -> Timeline {
+        let wal = self.data_directory().join("pg_wal");
+        let has = |number: &u32| {
+            segment_name(Timeline(*number), at, segment_size).is_some_and(|name| wal.join(name).exists())
+        };
+        (timeline.0..=youngest.0).find(has).map_or(timeline, Timeline)
+    }
+
     pub(super) fn waldump(&self, timeline: Timeline, begin: Lsn) -> Result<Program, WalError> {
         let program = Program::new(self.program("pg_waldump")).owned_by(&self.owner()?);
         let program = program.variable("TZ", "UTC").arg("-p").arg(self.data_directory().join("pg_wal"));

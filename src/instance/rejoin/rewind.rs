@@ -334,7 +334,7 @@ impl Rewind<'_> {
         let own = instance.whole_wal(control, Deadline::after(LONG))?;
         let end = own.end.unwrap_or(control.redo);
         let timeline = own.history.last().timeline;
-        let way = Way { redo: self.redo_of(plan)?, fork: plan.fork };
+        let way = Way { redo: self.redo_of(plan, control)?, fork: plan.fork };
         let (redo, size) = (way.redo, control.segment_size.max(1));
         if marker.phase != Phase::Saved {
             own_wal::begin(data)?;
@@ -353,8 +353,11 @@ impl Rewind<'_> {
     }
 
     /// Where the recovery of the rewound instance begins: the last common checkpoint's record has it.
-    fn redo_of(&self, plan: &Plan) -> Result<Lsn, String> {
-        let record = self.instance.waldump(plan.timeline, plan.checkpoint).map_err(|e| e.to_string())?;
+    fn redo_of(&self, plan: &Plan, control: &ControlData) -> Result<Lsn, String> {
+        let (instance, at) = (self.instance, plan.checkpoint);
+        let youngest = instance.youngest_timeline(control);
+        let timeline = instance.timeline_of_file(plan.timeline, youngest, at, control.segment_size);
+        let record = instance.waldump(timeline, at).map_err(|e| e.to_string())?;
         let line = record.args(["-n", "1"]).last_line(Deadline::after(SHORT)).map_err(|e| e.to_string())?;
         let unreadable = || format!("the checkpoint at {} cannot be read: {line}", plan.checkpoint);
         redo_in(&line).filter(|redo| *redo <= plan.checkpoint).ok_or_else(unreadable)
