@@ -131,7 +131,7 @@ fn an_archive_with_the_history_of_a_timeline_that_was_given_up_keeps_nobody_from
 
     let started = second.call("start").timeout(60_000).run().expect_code(0);
     assert_eq!(
-        started.logged("tried once more on timeline 1 only: the archive may have the history"),
+        started.logged("tried once more on timeline 1 only: restore_command finds 00000002.history"),
         1,
         "{started:#?}"
     );

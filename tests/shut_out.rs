@@ -312,6 +312,46 @@ fn a_server_that_does_not_let_the_agent_in_is_demoted_and_promoted() {
     });
 }
 
+/// Beside a primary that cannot see it, nobody gives it a score; when that one is lost, it stands for election by itself.
+#[test]
+fn a_standby_that_does_not_let_the_agent_in_stands_for_election() {
+    let (cluster, primary, standby) = pair();
+    cluster.attributes.set_promoted(&["srv1"]);
+    call(&primary, "monitor").run().expect_code(8);
+    for node in [&primary, &standby] {
+        let_in(node, "reject");
+    }
+    for action in ["stop", "start"] {
+        call(&standby, action).run().expect_code(0);
+    }
+    assert_eq!(cluster.attributes.scores(), "srv1=1001 srv2=-1000000");
+    primary.await_streaming("srv2");
+    for _ in 0..3 {
+        call(&standby, "monitor").run().expect_code(0);
+    }
+    assert_eq!(cluster.attributes.scores(), "srv1=1001 srv2=-1000000");
+    primary.crash();
+    cluster.attributes.lose_all_of("srv1");
+    cluster.attributes.set_promoted(&[]);
+    wait_until("it stands for election", || {
+        call(&standby, "monitor").run().expect_code(0);
+        cluster.attributes.scores() == "srv2=1"
+    });
+}
+
+/// The attribute daemon was started anew, and what it knew is gone.
+#[test]
+fn a_primary_that_does_not_let_the_agent_in_keeps_its_score() {
+    let (cluster, primary, _standby) = pair();
+    cluster.attributes.set_promoted(&["srv1"]);
+    call(&primary, "monitor").run().expect_code(8);
+    let_in(&primary, "reject");
+    call(&primary, "monitor").run().expect_code(8);
+    cluster.attributes.lose_all_of("srv1");
+    call(&primary, "monitor").run().expect_code(8);
+    assert!(cluster.attributes.scores().starts_with("srv1=1001"), "{}", cluster.attributes.scores());
+}
+
 #[test]
 fn validate_all_names_what_shuts_the_agent_out() {
     let (_cluster, primary, _standby) = pair();

@@ -8,6 +8,7 @@ use super::strike::{Look, away_for};
 use super::{Agent, failed, finish};
 use crate::ocf::Failure;
 use crate::policy::candidacy::Lacks;
+use crate::policy::condition::Condition;
 use crate::policy::score::{Connected, GRACE};
 use crate::policy::unfed::{Step, step};
 use crate::sys::{Deadline, Notes, UnfedNote, ms_since_boot, utc_now};
@@ -18,15 +19,19 @@ const TIME: Duration = Duration::from_secs(3);
 
 impl Agent {
     /// What a recurring monitor does for an instance that is alive and gives no connection.
-    pub(super) fn look_after_blindly(&self, role: Role) {
-        match role {
-            Role::Standby => self.note_fed(self.instance.streams_by_title()),
-            Role::Primary => {
-                if let Err(failure) = self.go_on_blindly(self.deadline.at_most(TIME)) {
-                    log::warn!("the standbys do not know that this primary goes on and cannot see them: {failure}");
-                }
+    pub(super) fn look_after_blindly(&self, role: Role) -> Option<Condition> {
+        if role == Role::Primary {
+            if let Err(failure) = self.go_on_blindly(self.deadline.at_most(TIME)) {
+                log::warn!("the standbys do not know that this primary goes on and cannot see them: {failure}");
             }
+            return None;
         }
+        let streams = self.instance.streams_by_title();
+        self.note_fed(streams);
+        // Nobody else gives it a score: its primary, if there was one, may have been refused as well.
+        let is_away = self.note_stream(streams == Some(true)) >= 2;
+        let why_not = if is_away { self.stand_if_possible() } else { None };
+        why_not.map(|why| Condition::standby("not to be promoted", Some(why)))
     }
 
     /// Only of a server that the agent is known to have promoted.
@@ -37,6 +42,7 @@ impl Agent {
             return Ok(());
         }
         finish(self.cluster.begin_telling_blind(&ms_since_boot().to_string()), deadline).map_err(Failure::generic)?;
+        self.keep_own_score(&own, deadline)?;
         let mut notes = before.clone();
         self.refresh_roster(&own, None, &mut notes, deadline);
         let present = self.cluster.present(deadline).map_err(failed)?;
@@ -49,6 +55,14 @@ impl Agent {
         self.write_strikes(&look, strikes, &mut notes, deadline);
         notes.save(&path, &before);
         Ok(())
+    }
+
+    /// The attribute daemon may have been started anew; without a score Pacemaker would demote this primary.
+    fn keep_own_score(&self, own: &NodeName, deadline: Deadline) -> Result<(), Failure> {
+        let scores = self.cluster.scores(deadline).map_err(failed)?;
+        let has_it = scores.get(own).is_some_and(|score| *score >= Score::PRIMARY);
+        let wanted = (own.clone(), Some(Score::PRIMARY));
+        if has_it { Ok(()) } else { self.cluster.set_scores(&[wanted], deadline).map_err(failed) }
     }
 
     /// For a standby: whether it streams, if that can be seen.

@@ -8,7 +8,7 @@ use crate::cluster::Record;
 use crate::instance::Session;
 use crate::ocf::Failure;
 use crate::policy::condition::Condition;
-use crate::policy::makeshift::{Makeshift, Stopped, second_try, without_primary};
+use crate::policy::makeshift::{Makeshift, Stopped, misleading, second_try, without_primary};
 use crate::policy::stop::budget;
 use crate::sys::Deadline;
 
@@ -36,14 +36,16 @@ impl Agent {
     /// For a server that has just ended while it started.
     pub(super) fn makeshift_after_end(&self, first: Option<Makeshift>, words: &str) -> Option<Option<Makeshift>> {
         let deadline = self.deadline.at_most(QUESTIONS);
-        let second = second_try(first, self.own_timeline(deadline)?, || self.restores_to_latest(deadline))?;
-        match second {
-            Some(second) => log::warn!(
-                "the server ended while it started: {words}; it is tried once more {second}: the archive may have the history \
-                 of a timeline that was given up, which restore_command should not find; remove that file there"
-            ),
-            None => log::warn!("the server ended while it started: {words}; it is tried once more as it is configured"),
-        }
+        let second = second_try(first, words, self.own_timeline(deadline)?, || self.restores_to_latest(deadline))?;
+        let how = second.map_or("as it is configured".to_owned(), |second| second.to_string());
+        let cause = misleading(words).map(|timeline| {
+            format!(
+                ": restore_command finds {:08X}.history, of a timeline that was given up; move that file out of the archive",
+                timeline.0
+            )
+        });
+        let cause = cause.unwrap_or_default();
+        log::warn!("the server ended while it started: {words}; it is tried once more {how}{cause}");
         Some(second)
     }
 

@@ -126,10 +126,11 @@ impl Agent {
         if role == Role::Standby {
             self.stand_again();
         }
-        if session.is_none() {
-            self.look_after_blindly(role);
-        }
-        let condition = session.and_then(|session| self.look_after(role, session)).or(shut_out);
+        let condition = match session {
+            Some(session) => self.look_after(role, session),
+            None => self.look_after_blindly(role),
+        };
+        let condition = condition.or(shut_out);
         condition.map_or(healthy(role), |condition| self.tell(&condition))
     }
 

@@ -91,11 +91,14 @@ impl Agent {
         }
         let stop_planned = self.request.notification.stop.contains(&own);
         self.change_notes(|notes| notes.stop_planned = Some(stop_planned));
-        let Some(session) = self.await_serving() else { return };
         let in_service = self.has_been_in_service();
-        if in_service && !stop_planned && self.is_the_only_primary(&own) && self.restores_lost_score(&own) {
+        let serving = self.await_serving();
+        // A server that refuses the agent serves as well.
+        let serves = serving.is_some() || matches!(self.state(), State::Restricted { role: Role::Primary, .. });
+        if serves && in_service && !stop_planned && self.is_the_only_primary(&own) && self.restores_lost_score(&own) {
             return;
         }
+        let Some(session) = serving else { return };
         let deadline = self.deadline.at_most(CHECKPOINT);
         let checkpointing = self.instance.connect(deadline);
         let mut watch = self.instance.watch_checkpointer();

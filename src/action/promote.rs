@@ -9,6 +9,7 @@ use crate::ocf::{ExitCode, Failure};
 use crate::policy::origin::Origin;
 use crate::policy::progress::STALLED;
 use crate::policy::promote::{Step, gives_up, next};
+use crate::policy::start;
 use crate::policy::start::RECOVERY;
 use crate::sys::{Pace, PromotionNote};
 use crate::types::{NodeName, State};
@@ -37,7 +38,12 @@ impl Agent {
             let waits_for = match (next(&found.state), found.session) {
                 (Step::Done, session) => return self.is_primary_already(session.as_ref()),
                 (Step::Elect, session) => return self.elect_and_promote(session.as_ref()),
-                (Step::Start(step), _) => self.take_step(step, Check::Nothing, &mut launched)?,
+                (Step::Start(step), _) => {
+                    if step == start::Step::Launch {
+                        launched.begin_without_primary(self);
+                    }
+                    self.take_step(step, Check::Nothing, &mut launched)?
+                }
             };
             let watch = watch.get_or_insert_with(|| self.instance.watch_startup());
             if watch.idle_for() >= STALLED {

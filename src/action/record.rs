@@ -117,7 +117,9 @@ impl Agent {
             (reserved.join().unwrap_or(Ok(None)), durable)
         });
         let durable = durable?;
-        Ok(reserved?.max(durable.announced).max(durable.record.map(|record| record.history.last().timeline)))
+        let on_record = durable.record.map(|record| record.history.last().timeline);
+        // The last outlives the nodes, and a new primary that was lost before it was on record.
+        Ok(reserved?.max(durable.announced).max(on_record).max(self.instance.promised_timeline()))
     }
 
     /// Sees to it that the coming promotion uses a number that no other timeline has.

@@ -33,6 +33,15 @@ pub(super) struct Launching {
     again: bool,
 }
 
+impl Launching {
+    /// For a promotion, which has no primary to compare with.
+    pub(super) fn begin_without_primary(&mut self, agent: &Agent) {
+        if self.server.is_none() && agent.in_cluster() {
+            self.makeshift = agent.makeshift_without_primary();
+        }
+    }
+}
+
 impl Agent {
     pub(super) fn start(&self) -> Outcome {
         if !self.in_cluster() {

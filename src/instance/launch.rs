@@ -1,6 +1,6 @@
 //! Starting the server process.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::process::{Child, ExitStatus, Stdio};
@@ -43,6 +43,8 @@ pub struct Launched {
     child: Child,
     log: File,
     log_begin: u64,
+    /// The file of the logging collector of the server before, and its length.
+    collected: Option<(String, u64)>,
 }
 
 impl Launched {
@@ -66,13 +68,27 @@ fn complaint(text: &str) -> Option<&str> {
     text.lines().rev().filter(is_one).find(|line| !line.contains("the database system is"))
 }
 
-/// The end of the file that the logging collector has written to (`current_logfiles`: a line has the destination and the path).
-fn collected(data: &Path) -> io::Result<String> {
+/// How a process ended that did not say why.
+fn last_end(text: &str) -> Option<&str> {
+    let is_one =
+        |line: &&str| ["was terminated by signal", "exited with exit code"].iter().any(|end| line.contains(end));
+    text.lines().rev().find(is_one)
+}
+
+/// The file that the logging collector writes to, and its length (`current_logfiles`: a line has the destination and the path;
+/// a server removes it when it starts).
+fn collector_file(data: &Path) -> io::Result<(String, u64)> {
     let files = read_small(&data.join("current_logfiles"))?;
     let name = files.lines().find_map(|line| line.strip_prefix("stderr ")).ok_or(io::ErrorKind::NotFound)?;
+    Ok((name.to_owned(), fs::metadata(data.join(name))?.len()))
+}
+
+/// The end of what the logging collector has written since `before`: it may go on with the file of the server before.
+fn collected(data: &Path, before: Option<(String, u64)>) -> io::Result<String> {
+    let (name, length) = collector_file(data)?;
+    let begin = before.filter(|(old, _)| *old == name).map_or(0, |(_, begin)| begin);
     let mut file = File::open(data.join(name))?;
-    let begin = file.metadata()?.len().saturating_sub(LAST_BYTES);
-    file.seek(SeekFrom::Start(begin))?;
+    file.seek(SeekFrom::Start(begin.max(length.saturating_sub(LAST_BYTES))))?;
     let mut text = Vec::new();
     file.take(LAST_BYTES).read_to_end(&mut text)?;
     Ok(String::from_utf8_lossy(&text).into_owned())
@@ -90,6 +106,8 @@ impl Instance {
         let io = |cause| self.log_error(cause);
         let log = self.open_log().map_err(io)?;
         let log_begin = log.metadata().map_err(io)?.len();
+        let data = self.data_directory().to_owned();
+        let collected = self.as_owner(move || collector_file(&data), Deadline::after(READING)).ok();
         let program = Program::new(self.program("postgres")).owned_by(&owner);
         let program = program.arg("-D").arg(&self.parameters.pgdata).args(options);
         let program = program.args(makeshift.map(Makeshift::options).unwrap_or_default());
@@ -100,18 +118,20 @@ impl Instance {
         // follows a killed `start` at once would not see it before.
         detach(&mut command, Some(self.data_directory()));
         let child = command.spawn().map_err(|cause| program.not_started(cause))?;
-        Ok(Launched { child, log, log_begin })
+        Ok(Launched { child, log, log_begin, collected })
     }
 
     /// The last complaint of a server that has ended, wherever it wrote it.
     #[must_use]
     pub fn last_words(&self, server: &Launched) -> String {
         let own = server.words();
-        let data = self.data_directory().to_owned();
-        let collected = || self.as_owner(move || collected(&data), Deadline::after(READING)).unwrap_or_default();
+        let (data, before) = (self.data_directory().to_owned(), server.collected.clone());
+        let collected =
+            || self.as_owner(move || collected(&data, before), Deadline::after(READING)).unwrap_or_default();
         let later = if complaint(&own).is_none() { collected() } else { String::new() };
-        let line = complaint(&own).or_else(|| complaint(&later)).or_else(|| own.lines().next_back());
-        line.unwrap_or("it wrote nothing").trim().chars().take(300).collect()
+        let line = complaint(&own).or_else(|| complaint(&later)).or_else(|| last_end(&later));
+        let line = line.or_else(|| own.lines().next_back()).unwrap_or("it wrote nothing");
+        line.trim().chars().take(300).collect()
     }
 
     pub(super) fn log_error(&self, cause: io::Error) -> LaunchError {

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | is on a timeline that no promotion by Pacemaker made, and there is no primary | alone |
 //! | was not stopped cleanly, there is no primary, and it restores from an archive | on its own timeline |
-//! | ended while it started, and restores from an archive | once more: on its own timeline, or as it is configured if it was that |
+//! | ended while it started, and restores from an archive | once more, on its own timeline |
 //! | any other | as it is configured |
 //!
 //! *Alone*: it follows nobody and restores nothing. Whoever is promoted may give its timeline the same number, and PostgreSQL,
@@ -81,18 +81,28 @@ pub fn without_primary(stopped: Stopped, restores: impl FnOnce() -> bool) -> Opt
     }
 }
 
-/// How a server is tried once more that ended while it started, `None` when it is not.
+/// How a server is tried once more that ended while it started, `None` when it is not. As it is configured only when its
+/// own timeline is what it complains of: its history may have to come from the archive.
 #[must_use]
 pub fn second_try(
     first: Option<Makeshift>,
+    words: &str,
     own: Timeline,
     restores: impl FnOnce() -> bool,
 ) -> Option<Option<Makeshift>> {
     match first {
         None => restores().then_some(Some(Makeshift::OnTimeline(own))),
-        Some(Makeshift::OnTimeline(_)) => Some(None),
+        Some(Makeshift::OnTimeline(_)) => words.contains("recovery target timeline").then_some(None),
         Some(Makeshift::Alone) => None,
     }
+}
+
+/// The timeline whose history in the archive is the cause, as the server says in English (`StartupXLOG`).
+#[must_use]
+pub fn misleading(words: &str) -> Option<Timeline> {
+    let (_, rest) = words.split_once("requested timeline ")?;
+    let (number, _) = rest.split_once(" is not a child of this server's history")?;
+    number.parse().ok()
 }
 
 #[cfg(test)]
@@ -117,14 +127,23 @@ mod tests {
 
     #[test]
     fn a_start_is_tried_again_only_where_the_archive_may_be_the_cause() {
-        for (first, restores, expected) in [
-            (None, true, Some(Some(OWN))),
-            (None, false, None),
-            (Some(OWN), true, Some(None)),
-            (Some(Makeshift::Alone), true, None),
+        let (other, missing) = ("could not create shared memory", "recovery target timeline 2 does not exist");
+        for (first, words, restores, expected) in [
+            (None, other, true, Some(Some(OWN))),
+            (None, other, false, None),
+            (Some(OWN), other, true, None),
+            (Some(OWN), missing, true, Some(None)),
+            (Some(Makeshift::Alone), missing, true, None),
         ] {
-            assert_eq!(second_try(first, Timeline(2), || restores), expected, "{first:?} {restores}");
+            assert_eq!(second_try(first, words, Timeline(2), || restores), expected, "{first:?} {words} {restores}");
         }
+    }
+
+    #[test]
+    fn the_history_that_is_to_go_is_named_where_the_server_names_it() {
+        let words = "FATAL:  requested timeline 11 is not a child of this server's history";
+        assert_eq!(misleading(words), Some(Timeline(11)));
+        assert_eq!(misleading("FATAL:  could not open file"), None);
     }
 
     #[test]
