@@ -405,3 +405,19 @@ fn with_a_majority_of_the_nodes_the_record_is_believed() {
     }
     assert_eq!(cluster.attributes.scores(), "srv2=1 srv3=1");
 }
+
+/// What is not known may be that another node went on without this one.
+#[test]
+fn a_node_to_which_the_record_does_not_answer_does_not_stand_for_election() {
+    let (cluster, primary, standbys) = replicating(&["srv2"]);
+    let standby = &standbys[0];
+    standby.stop_fast();
+    primary.crash();
+    for node in ["srv1", "srv2"] {
+        cluster.attributes.lose_all_of(node);
+    }
+    standby.break_tool_when("cibadmin", "*");
+    standby.call("start").timeout(60_000).run().expect_code(0);
+    assert_eq!(cluster.attributes.scores(), format!("srv2={NEVER}"));
+    assert!(cluster.attributes.all(&format!("pgbaton-{}-here", cluster.resource)).is_empty());
+}

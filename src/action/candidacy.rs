@@ -56,13 +56,17 @@ impl Agent {
         let promoted = if high.is_empty() { Ok(Vec::new()) } else { self.cluster.promoted(deadline) };
         let elsewhere = promoted.as_ref().map_or(true, |nodes| high.iter().any(|(node, _)| nodes.contains(node)));
         let mut may_stand = has_instance && !elsewhere;
+        // What is not known now may speak against this node: a monitor asks again, and this one is not noted to have been here.
+        if durable.is_none() {
+            may_stand = false;
+        }
         if let Some(durable) = durable.filter(|_| may_stand) {
             if let Some(why) = self.what_speaks_against(&own, durable, deadline)? {
                 log::warn!("{why}");
                 may_stand = false;
             }
         }
-        let noted = self.cluster.note_here(deadline).map_err(failed);
+        let noted = durable.map_or(Ok(()), |_| self.cluster.note_here(deadline).map_err(failed));
         let wanted = score_at_start(scores.get(&own).copied(), may_stand).map(|score| (own, Some(score)));
         self.cluster.set_scores(wanted.as_slice(), deadline).map_err(failed).and(noted)
     }

@@ -394,6 +394,10 @@ impl Agent {
                     has_fetched = true;
                     if !fetched.map_err(|why| Failure::generic(format!("{words}: {why}")))? {
                         lost = self.lost_with(from)?;
+                        if !lost.contains(from) {
+                            let why = format!("{from} is in the cluster, and its position is no longer told");
+                            return Err(Failure::generic(format!("{words}: {why}; the next attempt asks it anew")));
+                        }
                     }
                 }
                 (Verdict::Replays { other: None, .. }, _) if self.has_time_to_wait(&mut replaying, &words) => {}

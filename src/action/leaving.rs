@@ -16,8 +16,12 @@ pub(super) type Leaving = (Position, Running);
 /// How long each step of it may take.
 const STEP: Duration = Duration::from_secs(1);
 
-/// How long the end of the WAL is looked for on disk.
+/// How long the end of the WAL is looked for on disk, at least. A disk that made the server crash may be slow, and what is not
+/// found is not on record: so all of the time, but for [`REST`].
 const LOOK: Duration = Duration::from_secs(2);
+
+/// What the steps after it need.
+const REST: Duration = Duration::from_secs(6);
 
 /// How a stop found the instance, and how it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,7 +143,8 @@ impl Agent {
     /// At least the last checkpoint, where the end of the WAL cannot be found in time.
     fn end_of_stopped(&self, control: &ControlData, durable: &Durable) -> Position {
         let checkpoint = Position { timeline: control.timeline, end: control.checkpoint };
-        let found = self.instance.reach_by_files(self.deadline.at_most(LOOK));
+        let time = self.deadline.remaining().saturating_sub(REST).max(LOOK);
+        let found = self.instance.reach_by_files(self.deadline.at_most(time));
         // What is on a timeline that a person made counts up to where that forked off.
         if let Vote::Fork(until) = self.in_line(found.clone(), durable) {
             return last_before(until);

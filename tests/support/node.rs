@@ -112,9 +112,15 @@ impl Node {
 
     /// From now on one of the cluster's tools fails on this node when it writes.
     pub(crate) fn break_tool(&self, name: &str) {
+        self.break_tool_when(name, "*--update*");
+    }
+
+    /// From now on one of the cluster's tools fails on this node when its arguments are like this pattern of the shell's.
+    pub(crate) fn break_tool_when(&self, name: &str, arguments: &str) {
         let path = self.tools.join(name);
         let text = fs::read_to_string(&path).unwrap();
-        let broken = text.replacen("#!/bin/sh\n", "#!/bin/sh\ncase \"$*\" in *--update*) exit 102;; esac\n", 1);
+        let failing = format!("#!/bin/sh\ncase \"$*\" in {arguments}) exit 102;; esac\n");
+        let broken = text.replacen("#!/bin/sh\n", &failing, 1);
         assert_ne!(text, broken);
         fs::write(path, broken).unwrap();
     }
