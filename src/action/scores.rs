@@ -21,6 +21,10 @@ const TIME: Duration = Duration::from_secs(4);
 /// How long the attribute daemon may take to answer whether a score is lost, while a demotion waits.
 const RESTORATION: Duration = Duration::from_secs(3);
 
+/// How long standbys may take to find a new primary: they try every 5 s (`wal_retrieve_retry_interval`). Until then no checkpoint
+/// is asked for. With PostgreSQL's default `wal_keep_size` it removes the WAL that they need next, if much is written.
+const RECONNECTION: Duration = Duration::from_secs(12);
+
 type Scores = BTreeMap<NodeName, Score>;
 
 /// A look at the standbys.
@@ -75,7 +79,9 @@ impl Agent {
         // Who is not connected may have to be mended.
         if !others.iter().all(|node| is_there(node, |_| true)) {
             self.publish_oldest(session, &sending, deadline);
-            self.show_timeline_in_control_file(session);
+            if away_for.values().any(|away| *away >= RECONNECTION) {
+                self.show_timeline_in_control_file(session);
+            }
         }
         // A state that the role may not see counts as good.
         let streaming = others.iter().filter(|node| is_there(node, |state| matches!(state, "streaming" | ""))).count();
