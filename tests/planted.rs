@@ -5,7 +5,7 @@
 mod support;
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use support::cluster::Cluster;
@@ -18,12 +18,21 @@ fn archive_into(directory: &str) -> String {
     format!("archive_mode = on\narchive_command = 'test ! -f {directory}/%f && cp %p {directory}/%f'")
 }
 
+fn restore_from(archive: &Path) -> String {
+    format!("restore_command = 'cp {}/%f %p'", archive.display())
+}
+
+fn empty_archive(cluster: &Cluster, name: &str) -> PathBuf {
+    let archive = cluster.home().join(name);
+    fs::create_dir(&archive).unwrap();
+    own(&archive);
+    archive
+}
+
 /// A standby on timeline 1 with an archive, and a backup of before.
 fn with_archive() -> (Arc<Cluster>, Node, Node, PathBuf) {
     let cluster = Cluster::new();
-    let archive = cluster.home().join("archive");
-    fs::create_dir(&archive).unwrap();
-    own(&archive);
+    let archive = empty_archive(&cluster, "archive");
     let primary = cluster.node("srv1");
     primary.run_as_primary();
     primary.sql("create table row (n int)");
@@ -81,7 +90,7 @@ fn a_restore_to_the_latest_timeline_finds_what_follows_skipped_numbers() {
             .any(|e| e.file_name().to_string_lossy().starts_with("0000000400000000"))
     });
 
-    backup.configure(&format!("restore_command = 'cp {}/%f %p'", archive.display()));
+    backup.configure(&restore_from(&archive));
     backup.write("recovery.signal", "");
     backup.launch();
     backup.await_seen(Seen::Primary);
@@ -119,13 +128,11 @@ fn an_archive_that_has_the_real_file_goes_on_archiving() {
 #[test]
 fn an_archive_with_the_history_of_a_timeline_that_was_given_up_keeps_nobody_from_starting() {
     let cluster = Cluster::new();
-    let archive = cluster.home().join("archive");
-    fs::create_dir(&archive).unwrap();
-    own(&archive);
+    let archive = empty_archive(&cluster, "archive");
     let (primary, mut standbys) = cluster.replicating("srv1", &["srv2", "srv3"]);
     let (third, second) = (standbys.pop().unwrap(), standbys.pop().unwrap());
     second.stop_fast();
-    let restore = format!("restore_command = 'cp {}/%f %p'", archive.display());
+    let restore = restore_from(&archive);
     second.configure(&restore);
     fs::write(archive.join("00000002.history"), "1\t0/1000100\tno recovery target specified\n").unwrap();
 
@@ -160,16 +167,14 @@ fn an_archive_with_the_history_of_a_timeline_that_was_given_up_keeps_nobody_from
 #[test]
 fn a_lost_primary_is_not_led_past_a_fork_by_the_archive() {
     let cluster = Cluster::new();
-    let archive = cluster.home().join("archive");
-    fs::create_dir(&archive).unwrap();
-    own(&archive);
+    let archive = empty_archive(&cluster, "archive");
     let primary = cluster.node("srv1");
     primary.run_as_primary();
     primary.sql("create table row (n int)");
     let fork = primary.sql("select pg_current_wal_insert_lsn()");
     primary.sql("insert into row values (1)");
     primary.crash();
-    primary.configure(&format!("restore_command = 'cp {}/%f %p'", archive.display()));
+    primary.configure(&restore_from(&archive));
     fs::write(archive.join("00000002.history"), format!("1\t{fork}\tno recovery target specified\n")).unwrap();
 
     primary.call("start").timeout(60_000).run().expect_code(0);
@@ -202,10 +207,8 @@ fn an_archive_that_is_away_for_a_while_gets_every_number() {
 /// With archive_mode = always it archives whatever it receives, and the primary's monitor cannot help it.
 #[test]
 fn a_standby_that_archives_by_itself_is_not_held_up_by_a_number_that_its_archive_has() {
-    let (cluster, primary, standby, archive) = with_archive();
-    let own_archive = archive.with_file_name("own");
-    fs::create_dir(&own_archive).unwrap();
-    own(&own_archive);
+    let (cluster, primary, standby, _archive) = with_archive();
+    let own_archive = empty_archive(&cluster, "own");
     fs::write(own_archive.join("00000003.history"), "1\t0/3000000\tno recovery target specified\n").unwrap();
     standby.configure(&archive_into(own_archive.to_str().unwrap()).replace("= on", "= always"));
     standby.run_as_standby();

@@ -9,7 +9,6 @@ use crate::instance::Session;
 use crate::ocf::Failure;
 use crate::policy::condition::Condition;
 use crate::policy::makeshift::{Makeshift, Stopped, misleading, second_try, without_primary};
-use crate::policy::stop::budget;
 use crate::sys::Deadline;
 
 const QUESTIONS: Duration = Duration::from_secs(5);
@@ -68,8 +67,7 @@ impl Agent {
             return Ok(None);
         }
         log::info!("the server was started {makeshift}; it is started anew to follow {}", primary.primary);
-        let ended = self.instance.end(budget(self.deadline.remaining() / 2), &|| false);
-        ended.map_err(|e| Failure::generic(e.to_string()))?;
+        self.end_for_mending()?;
         self.become_standby(Check::Nothing)?;
         Ok(Some(Condition::standby("starting", None)))
     }

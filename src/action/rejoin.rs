@@ -470,7 +470,8 @@ impl Agent {
         }
     }
 
-    fn end_for_mending(&self) -> Result<(), Failure> {
+    /// Ends the server in a monitor, which has to do more after that.
+    pub(super) fn end_for_mending(&self) -> Result<(), Failure> {
         let ended = self.instance.end(budget(self.deadline.remaining() / 2), &|| false);
         ended.map(drop).map_err(|e| Failure::generic(e.to_string()))
     }
