@@ -2,12 +2,13 @@
 #
 #   make build            the release binary
 #   make install          into $(DESTDIR)
-#   make test             all tests, the cluster's included (root, Debian)
+#   make test             all tests, the cluster's included (root, Debian): within an hour on two cores
+#   make test-long        the same with the long scenarios, and random faults on two, three and five nodes: three hours
 #   make lint             formatting and lints; licences and advisories where cargo-deny is installed; a build with the oldest
 #                         Rust that is supported where rustup has it
 #   make demo             a switchover and a failover of a real cluster under a writing client
 #   make lab              the same cluster, left up to play with
-#   make lab-scenarios    every scenario of tests/lab
+#   make lab-scenarios    every scenario of tests/lab (SHORT=1: without the long ones)
 #   make lab-faults       20 random faults of a fixed seed: a short campaign
 #   make campaign         random faults with clients and a checker: SEED, FAULTS or MINUTES, AGENT, PROFILE, NODES
 #   make bench            this agent beside two others, in the same cluster (half an hour)
@@ -55,8 +56,12 @@ lab-stage: build
 	@rm -rf $(STAGE)
 	@$(MAKE) --no-print-directory install DESTDIR=$(STAGE) PREFIX=/usr
 
-.PHONY: test lint
+.PHONY: test test-long lint
+test: SHORT = 1
 test: test-agent lab-scenarios lab-faults
+
+test-long: test-agent lab-scenarios lab-faults
+	@for nodes in 2 3 5; do $(MAKE) --no-print-directory campaign AGENT=pgbaton PROFILE=drawn NODES=$$nodes SEED=4$$nodes FAULTS=40 MINUTES= || exit 1; done
 
 lint: has-cargo
 	$(CARGO) fmt --all --check
@@ -93,7 +98,7 @@ campaign: lab-deps lab-build lab-stage
 
 # SCENARIOS="cold_start ..." runs these only; `$(LAB) scenario --list` names them.
 lab-scenarios: lab-deps lab-build lab-stage
-	@status=0; $(LAB) scenario --install $(STAGE) $(LAB_OPTIONS) $(SCENARIOS) || status=$$?; $(LAB) down; exit $$status
+	@status=0; $(LAB) scenario --install $(STAGE) $(if $(SHORT),--short) $(LAB_OPTIONS) $(SCENARIOS) || status=$$?; $(LAB) down; exit $$status
 
 # A short campaign of a seed that draws nearly every kind of fault. Results and evidence: target/lab/campaign/pgbaton-12
 .PHONY: lab-faults

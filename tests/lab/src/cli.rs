@@ -86,6 +86,9 @@ pub(crate) enum Order {
         /// Show the names
         #[arg(long)]
         list: bool,
+        /// Without names: leave out those that only repeat at length what others show
+        #[arg(long)]
+        short: bool,
         #[command(flatten)]
         wish: WishArgs,
     },
@@ -147,9 +150,9 @@ pub(crate) fn obey(order: Order) -> Result<ExitCode> {
             demo::show(&wish.try_into()?)?;
         }
         Order::Scenario { list: true, .. } => scenario::list(),
-        Order::Scenario { names, wish, .. } => {
+        Order::Scenario { names, short, wish, .. } => {
             let _lock = Lock::take()?;
-            return scenario::run(&names, &wish.try_into()?);
+            return scenario::run(&names, short, &wish.try_into()?);
         }
         Order::Bench(args) => {
             let _lock = Lock::take()?;

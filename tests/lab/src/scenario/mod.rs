@@ -72,10 +72,12 @@ pub(crate) struct Scenario {
     /// Whether nothing of other scenarios may be left: a rewind copies all WAL files of its source, used or not, and its duration
     /// tells nothing where others have written much.
     fresh: bool,
+    /// Whether `--short` leaves it out: it repeats at length what a shorter one shows.
+    long: bool,
 }
 
 const fn scenario(name: &'static str, tell: fn(&Lab) -> Verdict) -> Scenario {
-    Scenario { name, tell, nodes: None, example: None, checksums: true, fresh: false }
+    Scenario { name, tell, nodes: None, example: None, checksums: true, fresh: false, long: false }
 }
 
 /// All of them, in the order in which they run. Those that need a cluster of their own come last.
@@ -159,6 +161,7 @@ pub(crate) const ALL: &[Scenario] = &[
     Scenario { fresh: true, ..scenario("return_by_rewind", return_by_rewind::return_by_rewind) },
     Scenario {
         fresh: true,
+        long: true,
         ..scenario("return_by_rewind_three_times", return_by_rewind::return_by_rewind_three_times)
     },
     scenario("return_of_a_short_primary", return_of_a_short_primary::return_of_a_short_primary),
@@ -167,7 +170,10 @@ pub(crate) const ALL: &[Scenario] = &[
         "rewind_interrupted_by_power_loss_of_its_source",
         rewind_interrupted_by_power_loss::rewind_interrupted_by_power_loss_of_its_source,
     ),
-    scenario("rewind_of_a_large_instance", rewind_of_a_large_instance::rewind_of_a_large_instance),
+    Scenario {
+        long: true,
+        ..scenario("rewind_of_a_large_instance", rewind_of_a_large_instance::rewind_of_a_large_instance)
+    },
     scenario(
         "power_loss_of_all_after_a_failover",
         power_loss_of_all_after_a_failover::power_loss_of_all_after_a_failover,
@@ -206,6 +212,7 @@ pub(crate) const ALL: &[Scenario] = &[
     // Clusters of their own.
     Scenario {
         nodes: Some(names_that_are_prefixes::NODES),
+        long: true,
         ..scenario("names_that_are_prefixes", names_that_are_prefixes::names_that_are_prefixes)
     },
     Scenario { example: Some(crmsh_example::EXAMPLE), ..scenario("crmsh_example", crmsh_example::crmsh_example) },
@@ -220,9 +227,9 @@ pub(crate) const ALL: &[Scenario] = &[
     },
 ];
 
-/// Runs the named scenarios, or all.
-pub(crate) fn run(names: &[String], wish: &Wish) -> Result<ExitCode> {
-    let chosen = choose(names)?;
+/// Runs the named scenarios, or all; those that are long only when they are named or `short` is not wanted.
+pub(crate) fn run(names: &[String], short: bool, wish: &Wish) -> Result<ExitCode> {
+    let chosen = choose(names, short)?;
     let mut failed = 0;
     for scenario in &chosen {
         let start = Instant::now();
@@ -244,9 +251,9 @@ pub(crate) fn list() {
     ALL.iter().for_each(|scenario| println!("{}", scenario.name));
 }
 
-fn choose(names: &[String]) -> Result<Vec<Scenario>> {
+fn choose(names: &[String], short: bool) -> Result<Vec<Scenario>> {
     if names.is_empty() {
-        return Ok(ALL.to_vec());
+        return Ok(ALL.iter().copied().filter(|scenario| !(short && scenario.long)).collect());
     }
     names
         .iter()
