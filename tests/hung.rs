@@ -6,6 +6,7 @@
 mod support;
 
 use std::fs;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,7 @@ use nix::sys::signal::Signal;
 use support::agent::Answer;
 use support::cluster::Cluster;
 use support::node::{Node, Seen, run};
-use support::processes::{await_titled, servers_in, signal};
+use support::processes::{await_titled, servers_in, signal, working_in};
 use support::transition::Promotion;
 use support::wait_until;
 
@@ -390,4 +391,142 @@ fn a_standby_that_waits_for_the_end_of_a_transaction_before_it_lets_anybody_in_i
     assert_eq!(node.sql("select row from late"), "1");
     assert_eq!(node.sql("select count(*) from rows"), "0");
     drop(client);
+}
+
+/// An archive that has nothing, until it is away: then whoever asks it waits for ever.
+fn asks_an_archive(node: &Node) -> PathBuf {
+    let away = node.data.with_file_name("away");
+    node.configure(&format!("restore_command = 'test -e {} && exec sleep 1000; false'", away.display()));
+    away
+}
+
+fn goes_away(node: &Node) -> PathBuf {
+    let away = asks_an_archive(node);
+    fs::write(&away, "").unwrap();
+    away
+}
+
+const WITHOUT: &str = "without its archive";
+
+/// As two monitors in a row see it.
+fn state_of(node: &Node) -> String {
+    for _ in 0..2 {
+        node.call("monitor").run().expect_code(0);
+    }
+    node.cluster.attributes.state(&node.name)
+}
+
+/// All nodes come up at once, and none has a primary to follow.
+#[test]
+fn a_node_whose_archive_hangs_starts_with_what_it_has_and_is_promoted() {
+    let cluster = Cluster::new();
+    let node = crashed_standby(&cluster, "create table late as select 1 as row");
+    goes_away(&node);
+    let answer = node.call("start").timeout(60_000).run().expect_code(0);
+    within(&answer, Duration::from_secs(45));
+    assert_eq!(answer.logged(WITHOUT), 1, "{answer:#?}");
+    node.await_seen(Seen::Standby);
+    assert_eq!(node.sql("show restore_command"), "");
+    assert_eq!(cluster.attributes.scores(), "srv1=1");
+    assert_eq!(state_of(&node), "not streaming, without its archive");
+    let promotion = Promotion::new(&node, &["srv1"]);
+    promotion.announce(&[&node]);
+    promotion.promote().expect_code(0);
+    assert_eq!(node.sql("select row from late"), "1");
+}
+
+/// A node gets its archive back with its next start.
+#[test]
+fn a_standby_that_was_started_without_its_archive_follows_and_says_so() {
+    let (_cluster, primary, standbys) = in_service("");
+    standbys[0].crash();
+    primary.sql("create table late as select 1 as row");
+    let away = goes_away(&standbys[0]);
+    standbys[0].call("start").timeout(60_000).run().expect_code(0);
+    primary.await_streaming("srv2");
+    assert_eq!(state_of(&standbys[0]), "streaming, without its archive");
+    fs::remove_file(away).unwrap();
+    standbys[0].call("stop").timeout(60_000).run().expect_code(0);
+    standbys[0].call("start").timeout(60_000).run().expect_code(0);
+    assert_ne!(standbys[0].sql("show restore_command"), "");
+    primary.await_streaming("srv2");
+    assert_eq!(state_of(&standbys[0]), "streaming");
+}
+
+/// Nothing is seen of a command that waits for a tape.
+#[test]
+fn an_archive_that_is_slow_is_waited_for() {
+    let cluster = Cluster::new();
+    let node = crashed_standby(&cluster, "create table late as select 1 as row");
+    node.configure("restore_command = 'sleep 14; false'");
+    let answer = node.call("start").timeout(60_000).run().expect_code(0);
+    assert!(answer.elapsed > Duration::from_secs(13), "{answer:#?}");
+    assert_eq!(answer.logged(WITHOUT), 0, "{answer:#?}");
+}
+
+/// It is asked once more when the primary is gone, and before a server takes writes: by each candidate.
+#[test]
+fn a_candidate_whose_archive_hangs_is_promoted_without_it() {
+    let cluster = Cluster::new();
+    let (primary, standbys) = cluster.replicating("srv1", &["srv2", "srv3"]);
+    for standby in &standbys {
+        asks_an_archive(standby);
+        standby.stop_fast();
+        standby.run_as_standby();
+        goes_away(standby);
+        primary.await_streaming(&standby.name);
+    }
+    primary.sql("create table late as select 1 as row");
+    standbys.iter().for_each(|standby| primary.await_streaming(&standby.name));
+    primary.stop_fast();
+    cluster.take_address_away();
+    let promotion = Promotion::new(&standbys[0], &["srv2", "srv3"]).timeout(60_000);
+    promotion.announce(&[&standbys[0], &standbys[1]]);
+    let answer = promotion.promote().expect_code(0);
+    within(&answer, Duration::from_secs(50));
+    assert_eq!(answer.logged(WITHOUT), 1, "{answer:#?}");
+    assert_eq!(standbys[0].sql("select row from late"), "1");
+
+    let answer = standbys[1].call("demote").timeout(120_000).run().expect_code(0);
+    within(&answer, Duration::from_secs(5));
+    let answer = standbys[1].call("stop").timeout(60_000).run().expect_code(0);
+    within(&answer, BOUND);
+}
+
+/// The connection to the primary was lost for a moment, and the archive is asked before the primary is tried again.
+#[test]
+fn a_standby_whose_archive_hangs_at_night_comes_back_to_its_primary() {
+    let (cluster, primary, standbys) = in_service("");
+    cluster.attributes.set_promoted(&["srv1"]);
+    let standby = &standbys[0];
+    asks_an_archive(standby);
+    standby.stop_fast();
+    standby.run_as_standby();
+    primary.await_streaming("srv2");
+    goes_away(standby);
+    signal(await_titled(&standby.data, "postgres: walreceiver"), Signal::SIGTERM);
+    let begin = Instant::now();
+    let query = "select count(*) from pg_stat_replication where application_name = 'srv2' and state = 'streaming'";
+    while primary.sql(query) != "1" {
+        assert!(begin.elapsed() < Duration::from_secs(120), "it does not come back");
+        standby.call("monitor").timeout(30_000).run().expect_code(0);
+        std::thread::sleep(Duration::from_secs(3));
+    }
+    assert!(begin.elapsed() > Duration::from_secs(30), "this proves nothing");
+    assert_eq!(state_of(standby), "streaming, without its archive");
+}
+
+#[test]
+fn a_server_that_waits_for_its_archive_is_stopped_in_time() {
+    let cluster = Cluster::new();
+    let node = crashed_standby(&cluster, "create table late as select 1 as row");
+    goes_away(&node);
+    node.write("standby.signal", "");
+    node.launch();
+    wait_until("it waits for its archive", || {
+        working_in(&node.data).iter().any(|process| process.title.contains("sleep"))
+    });
+    let answer = node.call("stop").timeout(60_000).run().expect_code(0);
+    within(&answer, Duration::from_secs(5));
+    assert_eq!(node.seen(), Seen::Down);
 }

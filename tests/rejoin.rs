@@ -299,3 +299,26 @@ fn a_standby_that_can_catch_up_from_its_archive_is_not_cloned() {
     expect_following(&standby, &primary);
     assert!(standby.kept_aside().is_empty());
 }
+
+/// Its archive may be back in a moment.
+#[test]
+fn a_standby_that_was_started_without_an_archive_that_hangs_is_not_cloned_at_once() {
+    let cluster = Cluster::new();
+    cluster.attributes.set_members(&["srv1", "srv2"]);
+    let (primary, mut standbys) = cluster.replicating("srv1", &["srv2"]);
+    let standby = standbys.remove(0);
+    primary.sql("create table rows (n int)");
+    primary.await_streaming("srv2");
+    primary.call("monitor").run().expect_code(8);
+    miss_wal(&primary, &standby);
+    standby.stop_fast();
+    standby.configure("restore_command = 'sleep 1000'");
+    standby.call("start").parameter("rejoin", "clone").timeout(60_000).run().expect_code(0);
+    wait_until("it is shown", || {
+        primary.call("monitor").run().expect_code(8);
+        standby.call("monitor").parameter("rejoin", "clone").timeout(10_000).run().expect_code(0);
+        cluster.attributes.state("srv2") == "too far behind, without its archive"
+    });
+    assert_eq!(standby.seen(), Seen::Standby);
+    assert!(standby.kept_aside().is_empty());
+}

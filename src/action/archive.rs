@@ -22,7 +22,9 @@ impl Agent {
             return None;
         }
         let look = session.recovery_from_archive(deadline);
-        let look = look.map_err(|e| log::warn!("cannot see whether this standby has an archive: {e}")).ok()?;
+        let mut look = look.map_err(|e| log::warn!("cannot see whether this standby has an archive: {e}")).ok()?;
+        let without = self.runs_without_archive();
+        look.has_command |= without;
         let (now, note) = (ms_since_boot(), Notes::load(&self.notes_path()).archive);
         let before = note.as_ref().map(|note| Before {
             replayed: Lsn(note.replayed),
@@ -39,6 +41,6 @@ impl Agent {
         if note.is_none() {
             log::info!("{trouble}; it has a restore_command and is left to catch up from its archive");
         }
-        Some(Condition::catching_up_from_archive())
+        Some(if without { Condition::too_far_behind() } else { Condition::catching_up_from_archive() })
     }
 }

@@ -41,7 +41,8 @@ const NOTICED: Duration = Duration::from_secs(3);
 type Papers = Vec<(NodeName, Paper)>;
 
 /// An election that this node has won.
-struct Elected {
+#[derive(Debug)]
+pub(super) struct Elected {
     /// The timeline that it is on.
     timeline: Timeline,
     /// Whose votes there are.
@@ -334,23 +335,28 @@ impl Agent {
 
     /// The last guard: reads the votes once more, with this node's position of now, discards them, and reserves the
     /// number of the new timeline. What the cluster's tools do at the same time costs an outage no time. Returns who may be
-    /// promoted as well, should this node not get there.
+    /// promoted as well, should this node not get there. What the votes came to `before` in this action still holds: the server
+    /// was only started anew, and has the same WAL.
     ///
     /// # Errors
     /// When no election was held, or it does not allow the promotion.
-    pub(super) fn confirm_election(&self, session: Option<&Session>) -> Result<Vec<NodeName>, Failure> {
+    pub(super) fn confirm_election<'a>(
+        &self,
+        session: Option<&Session>,
+        before: &'a mut Option<Elected>,
+    ) -> Result<&'a [NodeName], Failure> {
         let (elected, used) = std::thread::scope(|scope| {
             let used = scope.spawn(|| self.used_timeline());
-            (self.elected(session), used.join())
+            (before.take().map_or_else(|| self.elected(session), Ok), used.join())
         });
-        let Elected { timeline: own, voters, stand_ins } = elected?;
+        let Elected { timeline: own, voters, stand_ins } = before.insert(elected?);
         let used = used.unwrap_or(Ok(None)).map_err(failed)?;
         let (discarded, reserved) = std::thread::scope(|scope| {
-            let discarding = scope.spawn(|| self.cluster.discard_votes(&voters, self.deadline).map_err(failed));
-            let reserved = self.reserve_timeline(own, used, &voters);
+            let discarding = scope.spawn(|| self.cluster.discard_votes(voters, self.deadline).map_err(failed));
+            let reserved = self.reserve_timeline(*own, used, voters);
             (discarding.join().unwrap_or(Ok(())), reserved)
         });
-        discarded.and(reserved).map(|()| stand_ins)
+        discarded.and(reserved).map(|()| stand_ins.as_slice())
     }
 
     /// What the votes come to, if they allow the promotion. What another node has more is fetched first: Pacemaker promotes

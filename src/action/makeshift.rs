@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use super::Agent;
-use super::start::Check;
+use super::start::{Check, Launching};
 use crate::cluster::Record;
-use crate::instance::Session;
 use crate::ocf::Failure;
 use crate::policy::condition::Condition;
-use crate::policy::makeshift::{Makeshift, Stopped, misleading, second_try, without_primary};
+use crate::policy::makeshift::{Archive, Makeshift, Stopped, archive, misleading, second_try, without_primary};
+use crate::policy::monitor::STANDSTILL;
+use crate::policy::progress::STALLED;
 use crate::sys::Deadline;
 
 const QUESTIONS: Duration = Duration::from_secs(5);
@@ -55,11 +56,51 @@ impl Agent {
         !get("restore_command").is_empty() && get("recovery_target_timeline") == "latest"
     }
 
-    /// For a standby that does not stream, though nothing keeps it from following this primary.
-    pub(super) fn end_makeshift(&self, session: &Session, primary: &Record) -> Result<Option<Condition>, Failure> {
-        let deadline = self.deadline.at_most(QUESTIONS);
-        let makeshift = session.makeshift(deadline).map_err(|e| Failure::generic(e.to_string()))?;
-        let in_the_way = makeshift.filter(|makeshift| makeshift.is_over(primary.history.last().timeline));
+    /// What the archive does for a startup process that has done nothing for so long.
+    pub(super) fn archive(&self, idle: Duration) -> Archive {
+        let found = if idle >= STALLED { archive(self.instance.fetches_for(), idle) } else { Archive::Quiet };
+        if found != Archive::Hangs {
+            return found;
+        }
+        // A recovery_end_command is a program of the startup process, too.
+        let settings =
+            self.instance.settings(&["restore_command", "recovery_end_command"], self.deadline.at_most(QUESTIONS));
+        let settings = settings.map_err(|e| log::warn!("{e}")).unwrap_or_default();
+        let is_set = |name: &str| settings.get(name).is_some_and(|command| !command.is_empty());
+        if !is_set("restore_command") || is_set("recovery_end_command") {
+            return Archive::Quiet;
+        }
+        let s = self.instance.fetches_for().unwrap_or_default().as_secs();
+        log::warn!(
+            "restore_command has not come back for {s} s, and the server waits for it: it is started anew without its archive; \
+             when that works again, restart the resource on this node"
+        );
+        Archive::Hangs
+    }
+
+    pub(super) fn runs_without_archive(&self) -> bool {
+        matches!(self.instance.makeshift(), Some(Makeshift::WithoutArchive(_)))
+    }
+
+    /// For a standby that nothing keeps from following this primary but its archive, which PostgreSQL asks before it tries the
+    /// primary again.
+    pub(super) fn leave_hanging_archive(&self, primary: &Record) -> Result<Option<Condition>, Failure> {
+        let hangs = self.instance.fetches_for().is_some_and(|running| running >= STANDSTILL);
+        if !hangs || !self.is_promoted_there(&primary.primary)? || self.archive(STALLED) != Archive::Hangs {
+            return Ok(None);
+        }
+        let mut launching = Launching::default();
+        launching.leave_archive(self)?;
+        self.launch_standby(Check::Nothing, launching)?;
+        Ok(Some(Condition::standby("starting", None)))
+    }
+
+    /// For a standby that does not stream, though nothing keeps it from following this primary, or only WAL that its archive
+    /// may have.
+    pub(super) fn end_makeshift(&self, primary: &Record, needs_archive: bool) -> Result<Option<Condition>, Failure> {
+        let waited = if needs_archive { self.instance.age() } else { None };
+        let is_over = |makeshift: &Makeshift| makeshift.is_over(primary.history.last().timeline, waited);
+        let in_the_way = self.instance.makeshift().filter(is_over);
         let in_the_way =
             in_the_way.filter(|_| !self.request.parameters.start_opts.contains("recovery_target_timeline"));
         let Some(makeshift) = in_the_way else { return Ok(None) };

@@ -2,10 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use super::election::Elected;
 use super::start::{Check, Launching};
 use super::{Agent, Outcome};
 use crate::instance::{Session, Watch};
 use crate::ocf::{ExitCode, Failure};
+use crate::policy::makeshift::Archive;
 use crate::policy::origin::Origin;
 use crate::policy::progress::STALLED;
 use crate::policy::promote::{Step, gives_up, next};
@@ -24,31 +26,47 @@ impl Agent {
     pub(super) fn promote(&self) -> Outcome {
         let mut launched = Launching::default();
         let mut pace = Pace::up_to(Duration::from_millis(25));
-        let (mut watch, mut stand_ins) = (None, None);
+        let (mut watch, mut stand_ins, mut elected) = (None, None, None);
         let mut look = Instant::now() + RECOVERY;
         loop {
             let found = self.instance.observe(self.deadline.at_most(Duration::from_secs(2)));
+            let mut step = next(&found.state);
             if found.state == State::Starting && Instant::now() >= look {
                 look = Instant::now() + BETWEEN_LOOKS;
                 if self.is_done_but_shut() {
                     log::warn!("the server has replayed its WAL and lets nobody in yet; it is promoted as it is");
-                    return self.elect_and_promote(None);
+                    step = Step::Elect;
                 }
             }
-            let waits_for = match (next(&found.state), found.session) {
-                (Step::Done, session) => return self.is_primary_already(session.as_ref()),
-                (Step::Elect, session) => return self.elect_and_promote(session.as_ref()),
-                (Step::Start(step), _) => {
+            let waits_for = match step {
+                Step::Done => return self.is_primary_already(found.session.as_ref()),
+                Step::Elect => {
+                    if self.elect_and_promote(found.session.as_ref(), &mut elected)? {
+                        return Ok(ExitCode::Success);
+                    }
+                    launched.leave_archive(self)?;
+                    watch = None;
+                    continue;
+                }
+                Step::Start(step) => {
                     if step == start::Step::Launch {
                         launched.begin_without_primary(self);
                     }
                     self.take_step(step, Check::Nothing, &mut launched)?
                 }
             };
-            let watch = watch.get_or_insert_with(|| self.instance.watch_startup());
-            if watch.idle_for() >= STALLED {
-                let stand_ins = stand_ins.get_or_insert_with(|| self.stand_ins_by_votes());
-                self.yield_if_stuck(watch, stand_ins, &waits_for)?;
+            let startup = watch.get_or_insert_with(|| self.instance.watch_startup());
+            match self.archive(startup.idle_for()) {
+                Archive::Hangs => {
+                    launched.leave_archive(self)?;
+                    watch = None;
+                    continue;
+                }
+                Archive::Quiet if startup.idle_for() >= STALLED => {
+                    let stand_ins = stand_ins.get_or_insert_with(|| self.stand_ins_by_votes());
+                    self.yield_if_stuck(startup, stand_ins, &waits_for)?;
+                }
+                Archive::Quiet | Archive::Fetches => {}
             }
             if !pace.step(self.deadline) {
                 return Err(self.out_of_time(&waits_for));
@@ -65,13 +83,14 @@ impl Agent {
         }
     }
 
-    fn elect_and_promote(&self, session: Option<&Session>) -> Outcome {
+    /// Whether it is promoted. It is not when its archive hangs.
+    fn elect_and_promote(&self, session: Option<&Session>, elected: &mut Option<Elected>) -> Result<bool, Failure> {
         self.await_room()?;
         let stand_ins = match self.in_cluster() {
-            true => self.confirm_election(session)?,
+            true => self.confirm_election(session, elected)?,
             false => {
                 log::warn!("promoting without an election: Pacemaker does not run this resource as a promotable clone");
-                Vec::new()
+                &[]
             }
         };
         // Noted before the order: whatever becomes of this action, a demotion has to know of it.
@@ -79,10 +98,12 @@ impl Agent {
         // A promotion that an earlier, interrupted action began may end in this very moment: then pg_ctl
         // refuses, and only the server's own answer counts.
         let ordered = self.instance.promote(self.deadline);
-        self.await_primary(session, ordered, &stand_ins)?;
+        if !self.await_primary(session, ordered, stand_ins)? {
+            return Ok(false);
+        }
         self.change_notes(|notes| notes.promotion = None);
         log::info!("promoted, the server takes writes");
-        Ok(ExitCode::Success)
+        Ok(true)
     }
 
     /// Whoever asks later finds who promoted this server, and a demotion that it may still happen.
@@ -134,22 +155,27 @@ impl Agent {
         Ok(())
     }
 
-    /// Looks until the server is out of recovery. An open connection outlives the promotion.
+    /// Looks until the server is out of recovery, or its archive hangs: PostgreSQL asks that once more before it ends a recovery,
+    /// for the next segment and for the history of the next timeline. An open connection outlives the promotion.
     fn await_primary(
         &self,
         session: Option<&Session>,
         ordered: Result<(), Failure>,
         stand_ins: &[NodeName],
-    ) -> Result<(), Failure> {
+    ) -> Result<bool, Failure> {
         const WAITS_FOR: &str = "the server is told to promote and is still in recovery";
         let mut pace = Pace::up_to(Duration::from_millis(15));
         let mut watch = self.instance.watch_startup();
         loop {
             match self.is_promoted(session)? {
-                true => return Ok(()),
+                true => return Ok(true),
                 false => ordered.clone()?,
             }
-            self.yield_if_stuck(&mut watch, stand_ins, WAITS_FOR)?;
+            match self.archive(watch.idle_for()) {
+                Archive::Quiet => self.yield_if_stuck(&mut watch, stand_ins, WAITS_FOR)?,
+                Archive::Fetches => {}
+                Archive::Hangs => return Ok(false),
+            }
             if !pace.step(self.deadline) {
                 return Err(self.out_of_time(&format!("{WAITS_FOR}, probably replaying")));
             }

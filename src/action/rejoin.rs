@@ -414,11 +414,11 @@ impl Agent {
         let Some(primary) = self.other_primary(deadline) else { return Ok(None) };
         let trouble = self.trouble_of_running(session, &primary, deadline)?;
         if matches!(trouble, None | Some(Trouble::TooFarBehind { .. })) {
-            if let Some(condition) = self.end_makeshift(session, &primary)? {
+            if let Some(condition) = self.end_makeshift(&primary, trouble.is_some())? {
                 return Ok(Some(condition));
             }
         }
-        let Some(trouble) = trouble else { return Ok(None) };
+        let Some(trouble) = trouble else { return self.leave_hanging_archive(&primary) };
         if let Some(condition) = self.catching_up_from_archive(&trouble, session, deadline) {
             return Ok(Some(condition));
         }

@@ -6,7 +6,7 @@ use super::rejoin::WayIn;
 use super::{Agent, Outcome};
 use crate::instance::Launched;
 use crate::ocf::{ExitCode, Failure};
-use crate::policy::makeshift::Makeshift;
+use crate::policy::makeshift::{Archive, Makeshift};
 use crate::policy::start::{self, Step, goes_on_by_itself};
 use crate::sys::Pace;
 use crate::types::State;
@@ -31,6 +31,8 @@ pub(super) struct Launching {
     makeshift: Option<Makeshift>,
     /// It has ended once.
     again: bool,
+    /// Its archive hangs.
+    without_archive: bool,
 }
 
 impl Launching {
@@ -39,6 +41,17 @@ impl Launching {
         if self.server.is_none() && agent.in_cluster() {
             self.makeshift = agent.makeshift_without_primary();
         }
+    }
+
+    /// Ends a server whose archive hangs. It is started once more, without that.
+    pub(super) fn leave_archive(&mut self, agent: &Agent) -> Result<(), Failure> {
+        agent.end_for_mending()?;
+        (self.server, self.without_archive) = (None, true);
+        Ok(())
+    }
+
+    fn makeshift(&self) -> Option<Makeshift> {
+        if self.without_archive { Some(Makeshift::without_archive(self.makeshift)) } else { self.makeshift }
     }
 }
 
@@ -77,7 +90,10 @@ impl Agent {
     /// Goes through the steps of [`start::next`] until the instance is a standby that answers, or is on its way
     /// to become one: rewound or cloned, which may take longer than this action.
     pub(super) fn become_standby(&self, check: Check) -> Result<(), Failure> {
-        let mut launched = Launching::default();
+        self.launch_standby(check, Launching::default())
+    }
+
+    pub(super) fn launch_standby(&self, check: Check, mut launched: Launching) -> Result<(), Failure> {
         let mut pace = Pace::up_to(Duration::from_millis(25));
         let begin = Instant::now();
         let (patience, time) = (self.patience(), self.deadline.remaining());
@@ -100,7 +116,7 @@ impl Agent {
             }
             if step == Step::Done {
                 self.forget_rejoin();
-                let as_configured = launched.server.is_some() && launched.makeshift.is_none();
+                let as_configured = launched.server.is_some() && launched.makeshift().is_none();
                 let unchecked = check == Check::Configuration && as_configured;
                 return if unchecked { self.stop_if_misconfigured(found.session.as_ref()) } else { Ok(()) };
             }
@@ -117,6 +133,11 @@ impl Agent {
             }
             if found.state == State::Starting {
                 let (since, watch) = recovery.get_or_insert_with(|| (Instant::now(), self.instance.watch_recovery()));
+                if self.archive(watch.idle_for()) == Archive::Hangs {
+                    launched.leave_archive(self)?;
+                    recovery = None;
+                    continue;
+                }
                 // Other processes work beside a startup process that is suspended.
                 let works = watch.has_worked() && !self.instance.recovery_is_suspended();
                 if works && goes_on_by_itself(since.elapsed(), time, watch.idle_for()) {
@@ -186,7 +207,7 @@ impl Agent {
                     "the server ended while it started ({status}): {words}; see {log}"
                 )));
             };
-            *launched = Launching { server: None, makeshift, again: true };
+            *launched = Launching { server: None, makeshift, again: true, ..*launched };
         }
         if check == Check::Configuration {
             self.refuse_bad_environment()?;
@@ -201,7 +222,7 @@ impl Agent {
         })?;
         let log = self.instance.log_file().display();
         log::info!("starting the server as a standby; its output until the logging collector runs goes to {log}");
-        let server = self.instance.launch(launched.makeshift).map_err(|e| Failure::generic(e.to_string()))?;
+        let server = self.instance.launch(launched.makeshift()).map_err(|e| Failure::generic(e.to_string()))?;
         launched.server = Some(server);
         waiting
     }

@@ -181,6 +181,7 @@ impl Agent {
         };
         self.archive_past_planted(session, following.fails_with_history);
         let condition = if following.from_itself { Condition::own_upstream() } else { condition_of(&following) };
+        let condition = if self.runs_without_archive() { condition.without_archive() } else { condition };
         if following.streams && !following.from_itself {
             self.note_stream(true);
             self.note_fed(Some(true));

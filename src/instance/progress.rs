@@ -8,10 +8,13 @@ use std::time::{Duration, Instant};
 use super::processes::{Processes, is_alive, is_suspended, postmaster_among, title};
 use super::{Instance, Session};
 use crate::policy::progress::{Work, Works, has_worked};
-use crate::sys::{Deadline, Pace};
+use crate::sys::{Deadline, Pace, ms_since_boot};
 
 /// Between one look and the next.
 const STEP: Duration = Duration::from_millis(200);
+
+/// A clock tick, as `/proc` counts.
+const MS_PER_TICK: u64 = 10;
 
 /// Who is watched.
 #[derive(Debug)]
@@ -119,6 +122,19 @@ impl Instance {
         titled(self.data_directory(), &["startup"]).into_iter().any(is_suspended)
     }
 
+    /// For how long the startup process has been running a program, as it does to ask its archive.
+    #[must_use]
+    pub fn fetches_for(&self) -> Option<Duration> {
+        let waiting = titled(self.data_directory(), &["startup"]).into_iter().filter(|pid| !is_suspended(*pid));
+        waiting.flat_map(children).filter_map(age).max()
+    }
+
+    /// For how long the postmaster has been alive.
+    #[must_use]
+    pub fn age(&self) -> Option<Duration> {
+        age(self.postmaster()?)
+    }
+
     /// Watches all that a shutdown waits for: the processes of now but the postmaster, which waits, and the logging
     /// collector, which writes what clients are told meanwhile.
     #[must_use]
@@ -185,9 +201,18 @@ fn family(pid: i32) -> Vec<i32> {
     if is_suspended(pid) {
         return vec![pid];
     }
+    std::iter::once(pid).chain(children(pid).into_iter().flat_map(family)).collect()
+}
+
+fn children(pid: i32) -> Vec<i32> {
     let text = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-    let children = text.split_whitespace().filter_map(|pid| pid.parse().ok()).flat_map(family);
-    std::iter::once(pid).chain(children).collect()
+    text.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
+}
+
+/// The kernel counts the beginning of a process in ticks since boot.
+fn age(pid: i32) -> Option<Duration> {
+    let begin: u64 = stat(pid)?.get(19)?.parse().ok()?;
+    Some(Duration::from_millis(ms_since_boot().saturating_sub(begin * MS_PER_TICK)))
 }
 
 /// None when the process is gone.
@@ -234,6 +259,8 @@ mod tests {
             assert!(begin.elapsed() < Duration::from_secs(10), "the work is not seen");
             std::thread::sleep(STEP / 4);
         }
+        assert!(children(pid).is_empty());
+        assert!(age(pid).is_some_and(|age| age >= STEP && age < Duration::from_secs(60)), "{:?}", age(pid));
         shell.kill().unwrap();
         shell.wait().unwrap();
         assert_eq!(work(pid), None);

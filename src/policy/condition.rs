@@ -6,6 +6,7 @@
 //! | standby, replay paused | `paused` | yes |
 //! | standby, needs WAL that the primary has no more | `catching up from its archive`, as long as that may bring it | yes |
 //! | standby, does not stream | `not streaming`, or what keeps it from following | yes |
+//! | standby, started without an archive that hung | the same, and `without its archive` | yes |
 //! | standby, streams from its own server | `streaming from itself` | yes |
 //! | does not let the agent in | `refuses the agent` | yes |
 //! | is being rewound or cloned | `rewinding`, `cloning 35 %` | yes |
@@ -55,6 +56,22 @@ impl Condition {
     pub fn catching_up_from_archive() -> Self {
         let reason = "the primary has no more the WAL that it needs; it is left to catch up by its restore_command";
         Self::standby("catching up from its archive", Some(reason.to_owned()))
+    }
+
+    /// The same without its archive.
+    #[must_use]
+    pub fn too_far_behind() -> Self {
+        let reason = "the primary has no more the WAL that it needs".to_owned();
+        Self::standby("too far behind", Some(reason)).without_archive()
+    }
+
+    /// The same of a standby that was started without its archive.
+    #[must_use]
+    pub fn without_archive(self) -> Self {
+        let reason = "restore_command did not answer, and it was started without its archive; when that works again, restart \
+             the resource on this node";
+        let degraded = self.degraded.map_or(reason.to_owned(), |first| format!("{first}; {reason}"));
+        Condition { words: format!("{}, without its archive", self.words), degraded: Some(degraded), ..self }
     }
 
     /// An instance that recovers and takes no connections yet.
@@ -116,6 +133,8 @@ mod tests {
         ] {
             let condition = Condition::of_standby(streams, paused, behind);
             assert_eq!((condition.words.as_str(), condition.degraded.is_some()), (words, degraded));
+            let without = condition.without_archive();
+            assert_eq!((without.words, without.degraded.is_some()), (format!("{words}, without its archive"), true));
         }
     }
 

@@ -5,6 +5,7 @@
 //! | is on a timeline that no promotion by Pacemaker made, and there is no primary | alone |
 //! | was not stopped cleanly, there is no primary, and it restores from an archive | on its own timeline |
 //! | ended while it started, and restores from an archive | once more, on its own timeline |
+//! | has a `restore_command` that hangs | anew, without its archive |
 //! | any other | as it is configured |
 //!
 //! *Alone*: it follows nobody and restores nothing. Whoever is promoted may give its timeline the same number, and PostgreSQL,
@@ -17,8 +18,23 @@
 //! timeline (`XLogFileReadAnyTLI`), and be damaged. It cannot follow a switch to a younger timeline so: when there is a primary
 //! on one, it is compared with it, and mended or restarted.
 
-use std::fmt;
+//!
+//! *Without its archive*: the startup process waits for `restore_command` as long as that takes, before it lets anybody in, before
+//! it tries the primary again and before it ends its recovery (`RestoreArchivedFile`, which calls `system`). An archive that is
+//! away would keep every node of the cluster from starting and from being promoted. What tells it from one that is slow is time:
+//!
+//! | `restore_command` | it |
+//! |---|---|
+//! | has been running for less than [`SLOW`] | is waited for |
+//! | for longer, and it and the startup process did something within [`STALLED`] | is waited for |
+//! | for longer, and they did nothing | hangs |
+//!
+//! The node loses nothing by that: it counts for what it has in `pg_wal` in any case. It has its archive back with its next start.
 
+use std::fmt;
+use std::time::Duration;
+
+use super::progress::STALLED;
 use crate::types::Timeline;
 
 /// The options, beside those of the parameter `start_opts`.
@@ -28,25 +44,55 @@ pub enum Makeshift {
     Alone,
     /// Only on this timeline.
     OnTimeline(Timeline),
+    /// Without an archive that hangs, and on this timeline only if it was to be started so.
+    WithoutArchive(Option<Timeline>),
 }
 
 impl Makeshift {
     /// What is added to the server's command line.
     #[must_use]
     pub fn options(self) -> Vec<String> {
+        let (conninfo, command) = ("primary_conninfo=".to_owned(), "restore_command=".to_owned());
+        let on = |timeline: Timeline| format!("recovery_target_timeline={timeline}");
         let settings = match self {
-            Makeshift::Alone => vec!["primary_conninfo=".to_owned(), "restore_command=".to_owned()],
-            Makeshift::OnTimeline(timeline) => vec![format!("recovery_target_timeline={timeline}")],
+            Makeshift::Alone => vec![conninfo, command],
+            Makeshift::OnTimeline(timeline) => vec![on(timeline)],
+            Makeshift::WithoutArchive(timeline) => timeline.map(on).into_iter().chain([command]).collect(),
         };
         settings.into_iter().flat_map(|setting| ["-c".to_owned(), setting]).collect()
     }
 
-    /// Whether a server that runs so has to be restarted to follow a primary on this timeline from which it has not diverged.
+    /// As a server's command line tells it. Of two values the last counts.
     #[must_use]
-    pub fn is_over(self, primary: Timeline) -> bool {
+    pub fn of(arguments: &[String]) -> Option<Self> {
+        let value =
+            |name: &str| arguments.iter().rev().find_map(|argument| argument.strip_prefix(name)?.strip_prefix('='));
+        let timeline = value("recovery_target_timeline").and_then(|timeline| timeline.parse().ok());
+        match (value("primary_conninfo"), value("restore_command")) {
+            (Some(""), _) => Some(Makeshift::Alone),
+            (_, Some("")) => Some(Makeshift::WithoutArchive(timeline)),
+            _ => timeline.map(Makeshift::OnTimeline),
+        }
+    }
+
+    /// The same for an archive that hangs.
+    #[must_use]
+    pub fn without_archive(before: Option<Self>) -> Self {
+        match before {
+            None => Makeshift::WithoutArchive(None),
+            Some(Makeshift::OnTimeline(own)) => Makeshift::WithoutArchive(Some(own)),
+            Some(has_none @ (Makeshift::Alone | Makeshift::WithoutArchive(_))) => has_none,
+        }
+    }
+
+    /// Whether a server that runs so has to be restarted to follow a primary on this timeline from which it has not diverged, when
+    /// it has `waited` so long for WAL that only its archive may have.
+    #[must_use]
+    pub fn is_over(self, primary: Timeline, waited: Option<Duration>) -> bool {
         match self {
             Makeshift::Alone => true,
             Makeshift::OnTimeline(own) => primary > own,
+            Makeshift::WithoutArchive(own) => waited >= Some(ARCHIVE_AGAIN) || own.is_some_and(|own| primary > own),
         }
     }
 }
@@ -56,6 +102,7 @@ impl fmt::Display for Makeshift {
         match self {
             Makeshift::Alone => f.write_str("without an upstream"),
             Makeshift::OnTimeline(timeline) => write!(f, "on timeline {timeline} only"),
+            Makeshift::WithoutArchive(_) => f.write_str("without its archive"),
         }
     }
 }
@@ -93,7 +140,36 @@ pub fn second_try(
     match first {
         None => restores().then_some(Some(Makeshift::OnTimeline(own))),
         Some(Makeshift::OnTimeline(_)) => words.contains("recovery target timeline").then_some(None),
-        Some(Makeshift::Alone) => None,
+        Some(Makeshift::Alone | Makeshift::WithoutArchive(_)) => None,
+    }
+}
+
+/// For so long an archive is only slow: the first byte of a file may come from a tape.
+pub const SLOW: Duration = Duration::from_secs(30);
+
+/// For so long a server that needs its archive goes on without it: it may hang again, and comes back before it counts for one
+/// that cannot help (see [`super::archive::PATIENCE`]).
+const ARCHIVE_AGAIN: Duration = Duration::from_secs(240);
+
+/// What `restore_command` does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Archive {
+    /// Nothing is waited for.
+    Quiet,
+    /// It may bring a file.
+    Fetches,
+    /// It brings none.
+    Hangs,
+}
+
+/// What `restore_command` does that has been running for so long, if it runs, and that like the startup process has done
+/// nothing for `idle`.
+#[must_use]
+pub fn archive(running: Option<Duration>, idle: Duration) -> Archive {
+    match running {
+        None => Archive::Quiet,
+        Some(running) if running >= SLOW && idle >= STALLED => Archive::Hangs,
+        Some(_) => Archive::Fetches,
     }
 }
 
@@ -110,6 +186,7 @@ mod tests {
     use super::*;
 
     const OWN: Makeshift = Makeshift::OnTimeline(Timeline(2));
+    const WITHOUT: Makeshift = Makeshift::WithoutArchive(None);
 
     #[test]
     fn every_instance_without_a_primary() {
@@ -150,7 +227,50 @@ mod tests {
     fn the_options_are_taken_back_when_they_are_in_the_way() {
         assert_eq!(OWN.options(), ["-c", "recovery_target_timeline=2"]);
         assert_eq!(Makeshift::Alone.options(), ["-c", "primary_conninfo=", "-c", "restore_command="]);
-        let over = |makeshift: Makeshift| [1, 2, 3].map(|primary| makeshift.is_over(Timeline(primary)));
+        let over = |makeshift: Makeshift| {
+            [1, 2, 3].map(|primary| makeshift.is_over(Timeline(primary), Some(Duration::from_secs(239))))
+        };
         assert_eq!((over(OWN), over(Makeshift::Alone)), ([false, false, true], [true, true, true]));
+        let own = Makeshift::WithoutArchive(Some(Timeline(2)));
+        assert_eq!((over(own), over(WITHOUT)), ([false, false, true], [false; 3]));
+        let again = |makeshift: Makeshift| makeshift.is_over(Timeline(2), Some(ARCHIVE_AGAIN));
+        assert!(again(WITHOUT) && again(own) && !again(OWN) && !WITHOUT.is_over(Timeline(2), None));
+    }
+
+    #[test]
+    fn a_command_line_tells_how_a_server_was_started() {
+        let own = Makeshift::WithoutArchive(Some(Timeline(2)));
+        for makeshift in [OWN, Makeshift::Alone, WITHOUT, own] {
+            assert_eq!(Makeshift::of(&makeshift.options()), Some(makeshift));
+        }
+        for (arguments, expected) in [
+            ("postgres -D /data", None),
+            ("-c restore_command=cp", None),
+            ("-c restore_command=cp -c restore_command=", Some(WITHOUT)),
+            ("-c recovery_target_timeline=latest", None),
+        ] {
+            let arguments: Vec<_> = arguments.split(' ').map(str::to_owned).collect();
+            assert_eq!(Makeshift::of(&arguments), expected, "{arguments:?}");
+        }
+    }
+
+    #[test]
+    fn an_archive_that_is_slow_is_not_one_that_hangs() {
+        let s = Duration::from_secs;
+        for (running, idle, expected) in [
+            (None, s(100), Archive::Quiet),
+            (Some(s(29)), s(29), Archive::Fetches),
+            (Some(s(3600)), s(9), Archive::Fetches),
+            (Some(s(30)), s(10), Archive::Hangs),
+        ] {
+            assert_eq!(archive(running, idle), expected, "{running:?} {idle:?}");
+        }
+        for (before, expected) in [
+            (None, WITHOUT),
+            (Some(OWN), Makeshift::WithoutArchive(Some(Timeline(2)))),
+            (Some(Makeshift::Alone), Makeshift::Alone),
+        ] {
+            assert_eq!(Makeshift::without_archive(before), expected);
+        }
     }
 }
