@@ -178,6 +178,22 @@ fn a_silent_voter_delays_the_promotion_and_is_left_out_by_name_in_the_end() {
     assert_eq!(cluster.attributes.paper("srv2"), "");
 }
 
+/// The candidate has waited for somebody else before that.
+#[test]
+fn a_silent_voter_that_came_late_is_waited_for_as_long_as_any_other() {
+    let Failover { best, behind, .. } = failover();
+    Promotion::new(&behind, &["srv3"]).election_timeout("4").announce(&[&behind]);
+    std::thread::sleep(Duration::from_millis(4_100));
+    let election = Promotion::new(&behind, &["srv2", "srv3"]).election_timeout("4").timeout(5_000);
+    election.announce(&[&behind]);
+    election.promote().expect_code(1).expect_reason("srv2 (did not answer)");
+    std::thread::sleep(Duration::from_secs(4));
+    election.announce(&[&behind]);
+    let promoted = election.timeout(20_000).promote().expect_code(0);
+    assert_eq!(promoted.logged("promoting without srv2 (did not answer)"), 1, "{promoted:#?}");
+    drop(best);
+}
+
 /// Pacemaker runs no notification there.
 #[test]
 fn a_voter_in_maintenance_costs_no_failed_promotion() {

@@ -5,6 +5,7 @@
 
 mod support;
 
+use std::process::Command;
 use std::sync::Arc;
 
 use nix::sys::signal::Signal;
@@ -81,9 +82,114 @@ fn what_a_stopped_primary_left_forbids_a_standby_that_lacks_it() {
     cluster.attributes.lose_all_of("srv1");
     let way_out = expect_refused(&standby);
     let name = format!("pgbaton-{}-left", cluster.resource);
-    assert_eq!(way_out, format!("crm_attribute --type nodes --node srv1 --name {name} --delete"));
+    let left = cluster.attributes.permanent("srv1", "left");
+    let given_up = format!("{} given-up", left.rsplit_once(' ').unwrap().0);
+    let expected = format!("crm_attribute --type nodes --node srv1 --name {name} --update \"{given_up}\"");
+    assert_eq!(way_out, expected);
+    // The command of earlier versions is as good, until the node is stopped again.
     cluster.attributes.set_permanent("srv1", "left", "");
     expect_promoted(&standby);
+}
+
+/// Types what the message says, on this node.
+fn obey(node: &Node, command: &str) {
+    let tools = node.cluster.home().join(&node.name).join("tools");
+    let path = format!("{}:{}", tools.display(), std::env::var("PATH").unwrap());
+    assert!(Command::new("sh").args(["-c", command]).env("PATH", path).status().unwrap().success(), "{command}");
+}
+
+/// Each start in vain, and each stop, leaves the same once more.
+#[test]
+fn what_a_person_gave_up_stays_given_up() {
+    let (cluster, primary, standby) = stopped_primary_and_lagging_standby();
+    cluster.attributes.lose_all_of("srv1");
+    obey(&standby, &expect_refused(&standby));
+    let given_up = cluster.attributes.permanent("srv1", "left");
+    for configuration in [SLIP, ""] {
+        primary.configure(configuration);
+        assert_eq!(primary.call("start").run().code, i32::from(configuration == SLIP));
+        primary.call("stop").run().expect_code(0);
+        assert_eq!(cluster.attributes.permanent("srv1", "left"), given_up);
+        assert_eq!(cluster.attributes.paper("srv1"), "");
+    }
+    expect_promoted(&standby);
+}
+
+/// What a primary that recovers from a crash has left is with the attribute daemon only.
+#[test]
+fn what_a_node_left_with_the_attribute_daemon_is_given_up_by_the_same_command() {
+    let (cluster, primary, standby) = primary_and_lagging_standby();
+    primary.crash();
+    restart_planned(&primary).run().expect_code(0);
+    primary.call("stop").run().expect_code(0);
+    cluster.take_address_away();
+    standby.run_as_standby();
+    obey(&standby, &expect_refused(&standby));
+    primary.call("stop").run().expect_code(0);
+    expect_promoted(&standby);
+}
+
+/// The notification that would have had its vote was lost, and the others have waited for long before it came.
+#[test]
+fn what_a_node_left_binds_when_it_was_started_and_has_not_voted() {
+    let (cluster, primary, standby) = stopped_primary_and_lagging_standby();
+    let (alone, both) = (["srv2"], ["srv1", "srv2"]);
+    Promotion::new(&standby, &alone).election_timeout("1").announce(&[&standby]);
+    std::thread::sleep(std::time::Duration::from_millis(1_100));
+    primary.call("start").run().expect_code(0);
+    let election = Promotion::new(&standby, &both).election_timeout("1").timeout(6_000);
+    let mut reason = String::new();
+    wait_until("the election's timeout", || {
+        election.announce(&[&standby]);
+        reason = election.promote().expect_code(1).reason().to_owned();
+        reason.contains("srv1 was stopped with WAL up to 0/")
+    });
+    assert_eq!(standby.seen(), Seen::Standby);
+    assert_ne!(cluster.attributes.permanent("srv1", "left"), "");
+    election.announce(&[&primary, &standby]);
+    assert_eq!(cluster.attributes.scores(), "srv1=1002 srv2=1");
+}
+
+/// Nobody needs to know what it had when it was stopped, once the primary has all of it.
+#[test]
+fn what_a_node_left_is_withdrawn_when_it_follows_the_primary() {
+    let cluster = Cluster::new();
+    let (primary, standbys) = cluster.replicating("srv1", &["srv2"]);
+    let standby = &standbys[0];
+    primary.call("stop").run().expect_code(0);
+    expect_promoted(standby);
+    cluster.move_address_to(standby);
+    primary.call("start").run().expect_code(0);
+    standby.await_streaming("srv1");
+    primary.call("monitor").run().expect_code(0);
+    assert_ne!(cluster.attributes.permanent("srv1", "left"), "", "no primary is on record");
+    standby.call("monitor").run().expect_code(8);
+    primary.call("monitor").run().expect_code(0);
+    assert_eq!(cluster.attributes.permanent("srv1", "left"), "");
+    cluster.attributes.take_calls();
+    primary.call("monitor").run().expect_code(0);
+    let calls = cluster.attributes.take_calls();
+    assert!(!calls.iter().any(|call| call.contains("cibadmin")), "{calls:?}");
+    // What a person gave up goes as well.
+    primary.call("stop").run().expect_code(0);
+    cluster.attributes.set_permanent("srv1", "left", "1 1 0/1 given-up");
+    primary.call("start").run().expect_code(0);
+    standby.await_streaming("srv1");
+    assert!(cluster.attributes.paper("srv1").starts_with("left 2 "), "{}", cluster.attributes.paper("srv1"));
+    primary.call("monitor").run().expect_code(0);
+    assert_eq!((cluster.attributes.paper("srv1"), cluster.attributes.permanent("srv1", "left")), Default::default());
+}
+
+#[test]
+fn what_a_node_left_is_withdrawn_when_it_is_the_primary_on_record() {
+    let (cluster, primary, _standby) = stopped_primary_and_lagging_standby();
+    primary.call("start").run().expect_code(0);
+    let promotion = Promotion::new(&primary, &["srv1"]);
+    promotion.announce(&[&primary]);
+    promotion.promote().expect_code(0);
+    assert_ne!(cluster.attributes.permanent("srv1", "left"), "");
+    primary.call("monitor").run().expect_code(8);
+    assert_eq!(cluster.attributes.permanent("srv1", "left"), "");
 }
 
 #[test]
@@ -95,11 +201,11 @@ fn a_start_that_fails_withdraws_nothing_that_the_node_left() {
     expect_refused(&standby);
     primary.configure("");
     primary.call("start").run().expect_code(0);
-    assert_eq!(cluster.attributes.permanent("srv1", "left"), "");
     let right = Promotion::new(&primary, &["srv1", "srv2"]);
     right.announce(&[&primary, &standby]);
     right.promote().expect_code(0);
     assert_eq!(primary.sql("select row from late"), "1");
+    assert!(cluster.attributes.permanent("srv1", "left").starts_with("1 1 0/"));
 }
 
 #[test]
@@ -143,7 +249,7 @@ fn what_a_node_left_binds_while_it_cannot_tell_its_position() {
 fn a_stopped_primary_that_is_started_again_takes_back_what_it_left_and_wins() {
     let (cluster, primary, standby) = stopped_primary_and_lagging_standby();
     primary.call("start").run().expect_code(0);
-    assert_eq!((cluster.attributes.paper("srv1"), cluster.attributes.permanent("srv1", "left")), Default::default());
+    assert_ne!(cluster.attributes.permanent("srv1", "left"), "");
     Promotion::new(&standby, &["srv1", "srv2"]).announce(&[&primary, &standby]);
     assert_eq!(cluster.attributes.scores(), "srv1=1002 srv2=1");
     let right = Promotion::new(&primary, &["srv1", "srv2"]);
@@ -233,7 +339,8 @@ fn a_primary_that_crashed_and_stays_down_leaves_the_end_of_its_wal() {
     standby.run_as_standby();
     expect_refused(&standby);
     primary.call("start").run().expect_code(0);
-    assert_eq!(cluster.attributes.permanent("srv1", "left"), "");
+    Promotion::new(&standby, &["srv1", "srv2"]).announce(&[&primary, &standby]);
+    assert_eq!(cluster.attributes.scores(), "srv1=1002 srv2=1");
 }
 
 #[test]
@@ -288,6 +395,8 @@ fn a_crashed_standby_leaves_the_end_of_its_wal() {
     assert!(cluster.attributes.permanent("srv2", "left").starts_with("1 1 "), "without a primary");
     standbys[0].call("start").run().expect_code(0);
     primary.call("monitor").run().expect_code(8);
+    primary.await_streaming("srv2");
+    standbys[0].call("monitor").run().expect_code(0);
     standbys[0].crash();
     standbys[0].call("stop").run().expect_code(0);
     assert_eq!(cluster.attributes.permanent("srv2", "left"), "");

@@ -10,7 +10,7 @@ use crate::policy::candidacy::{
 };
 use crate::policy::patience::{Noted, may_stand_again};
 use crate::sys::{Deadline, Notes, ms_since_boot, utc_now};
-use crate::types::{NodeName, Score, Timeline};
+use crate::types::{NodeName, Role, Score, Timeline};
 
 /// How long all questions of one decision may take.
 const QUESTIONS: Duration = Duration::from_secs(8);
@@ -72,14 +72,19 @@ impl Agent {
     }
 
     /// A node that follows, or serves as the cluster's primary, has not just come back, whoever started its instance: this agent,
-    /// an earlier version, or Pacemaker before it was started anew. Told once, and again when it may be lost.
-    pub(super) fn note_here(&self) {
+    /// an earlier version, or Pacemaker before it was started anew. What it left when it was stopped is withdrawn. Told once, and
+    /// again when it may be lost.
+    pub(super) fn note_here(&self, role: Role, timeline: Option<Timeline>) {
         if Notes::load(&self.notes_path()).here {
             return;
         }
-        match self.cluster.note_here(self.deadline.at_most(QUESTIONS / 4)) {
-            Ok(()) => self.change_notes(|notes| notes.here = true),
-            Err(error) => log::warn!("cannot note that this node has been in the cluster since before now: {error}"),
+        if let Err(error) = self.cluster.note_here(self.deadline.at_most(QUESTIONS / 4)) {
+            return log::warn!("cannot note that this node has been in the cluster since before now: {error}");
+        }
+        match self.withdraw_left(role, timeline) {
+            Ok(true) => self.change_notes(|notes| notes.here = true),
+            Ok(false) => {}
+            Err(error) => log::warn!("cannot withdraw the position that this node left when it stopped: {error}"),
         }
     }
 

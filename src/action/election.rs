@@ -21,7 +21,7 @@ use crate::policy::election::{
     Ballot, REPLAY_TOLERANCE, Reach, Verdict, Vote, binding, electorate, has_diverged, insists, judge, missing_bytes,
 };
 use crate::policy::follow::FIRST_RELOADABLE_VERSION;
-use crate::policy::patience::{Noted, begin, is_waited_for};
+use crate::policy::patience::{Noted, begin, is_over, is_waited_for, voters};
 use crate::policy::progress::takes_long;
 use crate::policy::promote::{is_done, stand_ins};
 use crate::policy::vote::{Source, source};
@@ -70,7 +70,7 @@ impl Agent {
         if !among.contains(&own) {
             return Ok(());
         }
-        let picked = self.note_election(candidate, own == *candidate);
+        let picked = self.note_election(candidate, own == *candidate, &among);
         let (vote, durable) = self.while_reading_durable(|| self.await_own_vote());
         let vote = durable.as_ref().map_or(vote.clone(), |durable| self.in_line(vote, durable));
         self.cluster.publish(&Paper::Vote(among.clone(), vote), self.deadline).map_err(failed)?;
@@ -88,21 +88,23 @@ impl Agent {
                 verdict = judge(true)?;
             }
         }
-        log::info!("election of {candidate}: {}", self.in_words(&verdict, candidate, &durable));
+        log::info!("election of {candidate}: {}", self.in_words(&verdict, candidate));
         self.correct_scores(candidate, picked > 1, &verdict)
     }
 
     /// Notes when an election began that is not decided yet, who is to be promoted, and whether it is this
     /// node. Returns how often in a row the same node was picked, this time included, and not promoted.
-    fn note_election(&self, candidate: &NodeName, is_own: bool) -> u32 {
+    fn note_election(&self, candidate: &NodeName, is_own: bool, among: &[NodeName]) -> u32 {
         let path = self.notes_path();
         let before = Notes::load(&path);
         let (since, seen, now) = (before.undecided_since_ms, before.undecided_seen_ms, ms_since_boot());
+        let began = Some(begin(Noted { since, seen }, now));
         let again = before.picked.as_deref() == Some(candidate.as_str());
         let times = if again { before.picked_times.saturating_add(1).max(2) } else { 1 };
         let notes = Notes {
-            undecided_since_ms: Some(begin(Noted { since, seen }, now)),
+            undecided_since_ms: began,
             undecided_seen_ms: Some(now),
+            undecided_voters: voters(&before.undecided_voters, among, began == since, now),
             candidate: before.candidate || is_own,
             picked: Some(candidate.to_string()),
             picked_times: times,
@@ -135,9 +137,10 @@ impl Agent {
             Paper::Left(position) => Some((node.clone(), *position)),
             Paper::Vote(..) => None,
         });
-        let left: Vec<_> = private.chain(durable.left.iter().cloned()).collect();
+        let left = private.chain(durable.left.iter().cloned());
+        let left: Vec<_> = left.filter(|(node, position)| !durable.is_given_up(node, *position)).collect();
         let left = binding(&left, candidate, &votes);
-        let timed_out = self.election_timed_out();
+        let timed_out = self.election_timed_out(&votes);
         let is_reloadable = self.instance.major_version().is_some_and(|major| major >= FIRST_RELOADABLE_VERSION);
         let record = durable.record.as_ref().map(|record| &record.history);
         let can_fetch = is_reloadable && !has_diverged(own, &votes, record);
@@ -155,23 +158,20 @@ impl Agent {
     }
 
     /// The verdict for the log and for the exit reason.
-    fn in_words(&self, verdict: &Verdict, candidate: &NodeName, durable: &Durable) -> String {
-        let way_out = |node: &NodeName| match durable.left.iter().any(|(left, _)| left == node) {
-            true => self.cluster.way_to_forget_left(node),
-            false => format!("attrd_updater -n {} -D -N {node}", self.cluster.paper_name()),
-        };
+    fn in_words(&self, verdict: &Verdict, candidate: &NodeName) -> String {
+        let way_out = |node: &NodeName, left: Position| self.cluster.way_to_give_up(node, left);
         let against = |objection: &Objection| self.objection_in_words(candidate, objection);
         in_words(verdict, candidate, &way_out, &against)
     }
 
-    /// Whether the present, still undecided election has lasted for `election_timeout`.
-    fn election_timed_out(&self) -> bool {
+    /// Whether the present, still undecided election has lasted for `election_timeout`, for those too who have not told.
+    fn election_timed_out(&self, votes: &[(NodeName, Vote)]) -> bool {
         let timeout = self.request.parameters.election_timeout().unwrap_or_else(|failure| {
             log::warn!("{failure}; using 60 seconds");
             Duration::from_secs(60)
         });
-        let since = Notes::load(&self.notes_path()).undecided_since_ms.unwrap_or_else(ms_since_boot);
-        Duration::from_millis(ms_since_boot().saturating_sub(since)) >= timeout
+        let (notes, now) = (Notes::load(&self.notes_path()), ms_since_boot());
+        is_over(notes.undecided_since_ms.unwrap_or(now), &notes.undecided_voters, votes, now, timeout)
     }
 
     /// Makes Pacemaker plan anew when the candidate must not be promoted. When scores were corrected
@@ -385,7 +385,7 @@ impl Agent {
                 self.cluster.publish(&paper, self.deadline).map_err(failed)?;
             }
             let verdict = self.judge(&own, &vote, &among, (&papers, &durable), true)?;
-            let words = self.in_words(&verdict, &own, &durable);
+            let words = self.in_words(&verdict, &own);
             match (&verdict, &vote) {
                 (Verdict::Promote { .. }, Vote::At(Reach { position, .. })) => {
                     log::info!("election of {own}: {words}");
@@ -516,7 +516,7 @@ fn vote_of(node: &NodeName, papers: &Papers) -> Vote {
 fn in_words(
     verdict: &Verdict,
     candidate: &NodeName,
-    way_out: &dyn Fn(&NodeName) -> String,
+    way_out: &dyn Fn(&NodeName, Position) -> String,
     against: &dyn Fn(&Objection) -> String,
 ) -> String {
     match verdict {
@@ -555,10 +555,10 @@ fn in_words(
             to_replay >> 20
         ),
         Verdict::DataElsewhere { node, theirs, ours } => format!(
-            "{node} was stopped with WAL up to {theirs} and {candidate} has {ours}, at least {} bytes less; start {node} again, \
-             or give its data up with: {}",
+            "{node} was stopped with WAL up to {theirs} and has not told more since; {candidate} has {ours}, at least {} bytes \
+             less; start {node} again, or give its data up with: {}",
             missing_bytes(theirs.end, ours.end),
-            way_out(node)
+            way_out(node, *theirs)
         ),
         Verdict::DataInFork { node, theirs, ours } => format!(
             "{node} is on a timeline that no promotion by Pacemaker made, and has {} bytes before that, up to {theirs}, which \

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use super::{Agent, finish};
-use crate::cluster::{Durable, Paper};
+use crate::cluster::{ClusterError, Durable, Paper};
 use crate::instance::{ControlData, Ending};
 use crate::policy::election::Vote;
-use crate::policy::leaving::{Facts, Left, is_permanent, last_before, left};
+use crate::policy::leaving::{Facts, Left, is_overtaken, is_permanent, last_before, left};
 use crate::sys::{Notes, Running};
-use crate::types::{NodeName, Position, Role, Score};
+use crate::types::{NodeName, Position, Role, Score, Timeline};
 
 /// The last position of a primary, while the attribute daemon takes it.
 pub(super) type Leaving = (Position, Running);
@@ -107,6 +107,10 @@ impl Agent {
                 at_least.map_or(end, |at_least| at_least.max(end))
             }
         };
+        if durable.is_given_up(own, position) {
+            log::info!("nothing is left on record: the WAL that this node has, up to {position}, was given up");
+            return None;
+        }
         Some((position, is_permanent(&facts, restarts)))
     }
 
@@ -191,22 +195,34 @@ impl Agent {
         writing.map_err(|e| log::warn!("this stopped node keeps its promotion score: {e}")).ok()
     }
 
-    /// For a start that has succeeded: the node speaks for itself from now on. An instance that is still on its way does not.
-    pub(super) fn withdraw_left(&self, durable: Option<&Durable>) {
-        let Ok(own) = self.own_name() else { return };
-        let shortly = self.deadline.at_most(2 * STEP);
-        let private = self.cluster.papers(shortly).ok().into_iter().flatten();
-        let is_left = private.into_iter().any(|(node, paper)| node == own && matches!(paper, Paper::Left(_)));
-        let permanent = durable.is_none_or(|durable| durable.left.iter().any(|(node, _)| *node == own));
-        let withdrawing = [
-            is_left.then(|| self.cluster.begin_publishing(None)),
-            permanent.then(|| self.cluster.begin_leaving(&own, None)),
-        ];
-        for running in withdrawing.into_iter().flatten() {
-            if let Err(error) = finish(running, shortly) {
-                log::warn!("cannot withdraw the position that this node left when it stopped: {error}");
-            }
+    /// For a monitor of a standby that streams, or of the cluster's primary: takes back what this node left when it was stopped,
+    /// once it is overtaken. Whether nothing is left on record.
+    pub(super) fn withdraw_left(&self, role: Role, timeline: Option<Timeline>) -> Result<bool, String> {
+        let (own, shortly) = (self.own_name().map_err(|e| e.to_string())?, self.deadline.at_most(3 * STEP));
+        let failed = |e: ClusterError| e.to_string();
+        let (papers, durable) = std::thread::scope(|scope| {
+            let durable = scope.spawn(|| self.cluster.durable(shortly));
+            (self.cluster.papers(shortly), durable.join().unwrap_or(Err(ClusterError::Output("cibadmin"))))
+        });
+        let (papers, durable) = (papers.map_err(failed)?, durable.map_err(failed)?);
+        let is_private = papers.iter().any(|(node, paper)| *node == own && matches!(paper, Paper::Left(_)));
+        if !is_private && !durable.tells_of(&own) {
+            return Ok(true);
         }
+        let there = self.cluster.primaries(shortly).map_err(failed)?;
+        let there: Vec<_> =
+            there.iter().map(|record| (record.primary.clone(), record.history.last().timeline)).collect();
+        let on_record = durable.record.as_ref().map(|record| (&record.primary, record.history.last().timeline));
+        if !timeline.is_some_and(|timeline| is_overtaken((&own, role, timeline), on_record, &there)) {
+            return Ok(false);
+        }
+        if is_private {
+            finish(self.cluster.begin_publishing(None), shortly)?;
+        }
+        if durable.tells_of(&own) {
+            finish(self.cluster.begin_leaving(&own, None), shortly)?;
+        }
+        Ok(true)
     }
 
     /// Waits shortly until the position is published; that it is not is a warning.

@@ -9,7 +9,7 @@ use crate::ocf::{ExitCode, Failure};
 use crate::policy::condition::Condition;
 use crate::policy::monitor::{Answer, Recovery, answer, recovering};
 use crate::sys::{Notes, Pace, RecoveryNote, ms_since_boot};
-use crate::types::{Role, State};
+use crate::types::{Role, State, Timeline};
 
 /// How long a state that will change by itself is looked at. Notifications wait behind a monitor.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -103,15 +103,12 @@ impl Agent {
     }
 
     /// The server has answered after a recovery that a start did not wait for.
-    fn recovered(&self, role: Role) {
+    fn recovered(&self) {
         if Notes::load(&self.notes_path()).recovery.is_none() {
             return;
         }
         self.change_notes(|notes| notes.recovery = None);
         log::info!("the recovery is over, the server takes connections");
-        if role == Role::Standby {
-            self.withdraw_left(self.durable().as_ref());
-        }
     }
 
     fn running(&self, role: Role, session: Option<&Session>, shut_out: Option<Condition>) -> ExitCode {
@@ -122,7 +119,7 @@ impl Agent {
         if self.begins_deep_monitor() {
             return healthy(role);
         }
-        self.recovered(role);
+        self.recovered();
         if role == Role::Standby {
             self.stand_again();
         }
@@ -154,8 +151,10 @@ impl Agent {
         }
         let condition = match role {
             Role::Primary => {
-                self.note_here();
-                self.judge_standbys(session)
+                let condition = self.judge_standbys(session);
+                let published = Notes::load(&self.notes_path()).published_timeline;
+                self.note_here(role, published.map(Timeline));
+                condition
             }
             Role::Standby => {
                 self.follow_unless_streaming(session);

@@ -62,7 +62,7 @@ impl Agent {
         }
         self.change_notes(|notes| {
             (notes.state_seen, notes.state_shown, notes.looks_without_stream) = (None, None, 0);
-            (notes.by_hand, notes.cloned_behind) = (false, false);
+            (notes.by_hand, notes.cloned_behind, notes.here) = (false, false, false);
         });
         let stands = self.has_instance();
         // The score is written while the server starts: a change of it makes Pacemaker plan anew once the
@@ -78,10 +78,6 @@ impl Agent {
             let durable = durable.join().unwrap_or_default();
             let last_primary = durable.as_ref().and_then(|durable| durable.record.as_ref());
             self.stop_for(last_primary.and_then(|last| self.complaint_of_foreign(last)).as_slice())?;
-            // One that still recovers cannot tell its position.
-            if self.instance.is_running() && self.state() != State::Starting {
-                self.withdraw_left(durable.as_ref());
-            }
             self.follow_after_start();
             Ok(ExitCode::Success)
         })

@@ -185,7 +185,7 @@ impl Agent {
         if following.streams && !following.from_itself {
             self.note_stream(true);
             self.note_fed(Some(true));
-            self.note_here();
+            self.note_here(Role::Standby, following.timeline);
             self.promise_what_is_followed(following.timeline);
             return Some(condition);
         }

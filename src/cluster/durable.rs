@@ -4,6 +4,7 @@
 //! | attribute of a node | text | meaning |
 //! |---|---|---|
 //! | `pgbaton-<resource>-left` | `1 <timeline> <lsn> <time>` | the node was stopped, and has the WAL that begins there |
+//! | the same | `1 <timeline> <lsn> given-up` | a person has given up what the node has, up to there |
 //! | `pgbaton-<resource>-lacks` | `1 <timeline or -> <lsn or -> <time> <why>` | the node lacks what was written after that |
 //!
 //! In the property set of the record there may be `pgbaton-<resource>-announced`, as `1 <timeline>`: a promotion was about to make that
@@ -12,7 +13,8 @@
 //! A permanent attribute is part of the configuration: each change makes Pacemaker plan anew. So it is written and removed
 //! rarely, and never between a demotion and the promotion that follows it. The number in front is the version of the text; a
 //! later version may put more behind what is there. What cannot be read of `left` is passed over with a warning; a node with a
-//! `lacks` that cannot be read lacks something.
+//! `lacks` that cannot be read lacks something. A version that does not know the word `given-up` takes it for a time, and waits for that
+//! node as before: its own command, which removes the attribute, is enough for it.
 
 use std::collections::BTreeMap;
 
@@ -20,8 +22,12 @@ use roxmltree::Document;
 
 use super::{Cluster, ClusterError, Record, bounded};
 use crate::policy::candidacy::Lacks;
+use crate::policy::leaving::is_given_up;
 use crate::sys::{Deadline, Program, Running, utc_now};
 use crate::types::{NodeName, Position, Timeline};
+
+/// In the place of the time.
+const GIVEN_UP: &str = "given-up";
 
 /// What is on record, as the cluster configuration has it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,10 +38,26 @@ pub struct Durable {
     pub announced: Option<Timeline>,
     /// What stopped nodes have.
     pub left: Vec<(NodeName, Position)>,
+    /// Up to where a person has given up what they have.
+    pub given_up: BTreeMap<NodeName, Position>,
     /// The nodes that were struck off.
     pub lacks: BTreeMap<NodeName, Lacks>,
     /// All nodes of the cluster, present or not.
     pub nodes: Vec<NodeName>,
+}
+
+impl Durable {
+    /// Whether a person has given up what this node left.
+    #[must_use]
+    pub fn is_given_up(&self, node: &NodeName, left: Position) -> bool {
+        is_given_up(left, self.given_up.get(node).copied())
+    }
+
+    /// Whether something is on record of what this node left.
+    #[must_use]
+    pub fn tells_of(&self, node: &NodeName) -> bool {
+        self.given_up.contains_key(node) || self.left.iter().any(|(of, _)| of == node)
+    }
 }
 
 impl Cluster {
@@ -64,7 +86,13 @@ impl Cluster {
             let holder = pair.ancestors().find(|element| element.has_tag_name("node"));
             let Some(node) = holder.and_then(|node| node.attribute("uname")?.parse().ok()) else { continue };
             if name == self.left_name() {
-                durable.left.extend(read(name, value, position).map(|at| (node, at)));
+                match read(name, value, position) {
+                    Some(at) if value.split_whitespace().nth(3) == Some(GIVEN_UP) => {
+                        durable.given_up.insert(node, at);
+                    }
+                    Some(at) => durable.left.push((node, at)),
+                    None => {}
+                }
             } else if name == self.lacks_name() && !value.trim().is_empty() {
                 durable.lacks.insert(node, lacks(value));
             }
@@ -86,10 +114,12 @@ impl Cluster {
         self.write_permanent(&self.left_name(), node, value.as_deref())
     }
 
-    /// The command for a person who gives up what a stopped node has.
+    /// The command for a person who gives up what a stopped node has, up to there. To remove what is on record would not be
+    /// enough: the node's next start in vain would bring it back.
     #[must_use]
-    pub fn way_to_forget_left(&self, node: &NodeName) -> String {
-        format!("crm_attribute --type nodes --node {node} --name {} --delete", self.left_name())
+    pub fn way_to_give_up(&self, node: &NodeName, left: Position) -> String {
+        let (name, Position { timeline, end }) = (self.left_name(), left);
+        format!("crm_attribute --type nodes --node {node} --name {name} --update \"1 {timeline} {end} {GIVEN_UP}\"")
     }
 
     /// Starts striking off a node, or taking it back.
@@ -199,6 +229,31 @@ mod tests {
         let words = "it lacks what was written after 0/4000000 on timeline 3, since 20261124T070000Z: it was away";
         assert_eq!(durable.lacks[&"srv2".parse().unwrap()].to_string(), words);
         assert_eq!(durable.nodes.iter().map(NodeName::as_str).collect::<Vec<_>>(), ["srv1", "srv2"]);
+    }
+
+    #[test]
+    fn what_a_person_gave_up_binds_nobody() {
+        let node = "srv2".parse().unwrap();
+        let read = |value: &str| {
+            let pair = format!("<nvpair name='pgbaton-pgsql-left' value='{value}'/>");
+            durable(&format!("<nodes><node uname='srv2'>{pair}</node></nodes>")).unwrap()
+        };
+        let at = Position { timeline: Timeline(3), end: Lsn(0x500_0000) };
+        let command = Cluster::new("pgsql").way_to_give_up(&node, at);
+        let value = command.split('"').nth(1).unwrap();
+        let given_up = read(value);
+        assert_eq!((given_up.left.len(), given_up.given_up.get(&node)), (0, Some(&at)), "{command}");
+        assert!(given_up.tells_of(&node) && given_up.is_given_up(&node, at));
+        for (value, binds) in [
+            ("1 3 0/5000000", 1),
+            ("1 3 0/5000000 20261124T080000Z given-up", 1),
+            ("2 3 0/5000000 given-up by x", 0),
+            ("given-up", 0),
+        ] {
+            assert_eq!(read(value).left.len(), binds, "{value}");
+        }
+        // What versions before this word make of it.
+        assert_eq!(position(value), Some(at));
     }
 
     #[test]

@@ -378,15 +378,16 @@ fn furthest_left_behind(left: &[(NodeName, Position)], ours: Position) -> Option
 }
 
 /// What stopped nodes left, as far as it binds this election: a node that has told its position speaks for itself, and so does
-/// the candidate. One that takes part and cannot tell, or holds nothing that counts yet, does not.
+/// the candidate, and one whose timeline counts up to a fork. One that takes part and cannot tell, or holds nothing that counts
+/// yet, does not.
 #[must_use]
 pub fn binding(
     left: &[(NodeName, Position)],
     candidate: &NodeName,
     votes: &[(NodeName, Vote)],
 ) -> Vec<(NodeName, Position)> {
-    let has_told =
-        |node: &NodeName| votes.iter().any(|(n, vote)| n == node && matches!(vote, Vote::At(_) | Vote::Primary));
+    let tells = |vote: &Vote| matches!(vote, Vote::At(_) | Vote::Primary | Vote::Fork(_));
+    let has_told = |node: &NodeName| votes.iter().any(|(n, vote)| n == node && tells(vote));
     left.iter().filter(|(node, _)| node != candidate && !has_told(node)).cloned().collect()
 }
 
@@ -568,7 +569,10 @@ mod tests {
         for vote in [unknown(), Vote::Silent, Vote::Void] {
             assert!(binds(vote.clone()), "{vote:?}");
         }
-        assert!(!binds(at(1, 150)) && !binds(Vote::Primary));
+        // More than it left, or less: its directory is what it is now.
+        for vote in [at(1, 100), at(1, 150), at(1, 200), at(2, 100), Vote::Primary, Vote::Fork(position(1, 100))] {
+            assert!(!binds(vote.clone()), "{vote:?}");
+        }
         assert_eq!(binding(&left, &node("c"), &[]), left);
         assert_eq!(binding(&left, &node("a"), &[]), []);
     }

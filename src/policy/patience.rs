@@ -4,6 +4,10 @@
 //! next monitor, and is picked again. It is another election when nobody was picked for [`GAP`]: the candidates had been
 //! taken away, or the cluster was stopped, and what was waited for then says nothing about now.
 //!
+//! Within an election each node is waited for as long as any other: from when it first was to vote. One that comes late, and whose
+//! notification is lost, is not left out at once because others were waited for before. Whoever comes and goes is not waited for
+//! anew each time.
+//!
 //! Before a promotion the wait costs nothing: the candidate is excluded. A promotion that is under way all the same:
 //!
 //! | waits for | what it does |
@@ -12,6 +16,7 @@
 //! | one that did not vote, for the first time | the same: its notification may have been killed |
 //! | the same again, or one whose notifications Pacemaker does not run: unmanaged, or in maintenance | waits: each failure brings the candidate nearer to its `migration-threshold` |
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::types::{NodeName, Vote};
@@ -34,6 +39,28 @@ pub fn begin(noted: Noted, now: u64) -> u64 {
     let (Some(since), Some(seen)) = (noted.since, noted.seen) else { return now };
     let gap = now.checked_sub(seen).map(Duration::from_millis);
     if since <= seen && gap.is_some_and(|gap| gap <= GAP) { since } else { now }
+}
+
+/// Since when each node is to vote, in milliseconds since boot.
+pub type Voters = BTreeMap<String, u64>;
+
+/// The same with those who are to vote now, in an election that goes on or is another one.
+#[must_use]
+pub fn voters(noted: &Voters, among: &[NodeName], goes_on: bool, now: u64) -> Voters {
+    let mut voters = if goes_on { noted.clone() } else { Voters::new() };
+    for node in among {
+        voters.entry(node.to_string()).or_insert(now);
+    }
+    voters
+}
+
+/// Whether nothing is waited for any more: the election has lasted for the timeout, and so long has everybody been to vote who
+/// has not told. One that is not noted came a moment ago.
+#[must_use]
+pub fn is_over(since: u64, voters: &Voters, votes: &[(NodeName, Vote)], now: u64, timeout: Duration) -> bool {
+    let has_waited = |since: u64| Duration::from_millis(now.saturating_sub(since)) >= timeout;
+    let mut silent = votes.iter().filter(|(_, vote)| matches!(vote, Vote::Silent | Vote::Unknown { .. }));
+    has_waited(since) && silent.all(|(node, _)| has_waited(voters.get(node.as_str()).copied().unwrap_or(now)))
 }
 
 /// Whether a promotion that is under way waits for these nodes, when its candidate was picked so often in a row.
@@ -98,6 +125,32 @@ mod tests {
         ] {
             assert_eq!(begin(Noted { since, seen }, now), expected, "{since:?} {seen:?} {now}");
         }
+    }
+
+    #[test]
+    fn who_comes_late_is_waited_for_as_long_as_any_other_and_once() {
+        let [a, b] = ["a", "b"].map(|name| name.parse::<NodeName>().unwrap());
+        let (both, alone) = ([a.clone(), b.clone()], [a.clone()]);
+        let first = voters(&Voters::new(), &alone, false, 1_000);
+        let came = voters(&first, &both, true, 9_000);
+        let went = voters(&came, &alone, true, 10_000);
+        let again = voters(&went, &both, true, 11_000);
+        assert_eq!(again, Voters::from([("a".to_owned(), 1_000), ("b".to_owned(), 9_000)]));
+        assert_eq!(voters(&again, &alone, false, 20_000), Voters::from([("a".to_owned(), 20_000)]));
+        let unknown = Vote::Unknown { why: String::new(), at_least: None };
+        for (voter, vote, now, expected) in [
+            (&b, Vote::Silent, 13_999, false),
+            (&b, unknown.clone(), 13_999, false),
+            (&b, Vote::Silent, 14_000, true),
+            (&b, Vote::Void, 10_000, true),
+            (&b, Vote::Void, 5_999, false),
+            (&a, unknown, 6_000, true),
+        ] {
+            let over = is_over(1_000, &again, &[(voter.clone(), vote.clone())], now, Duration::from_secs(5));
+            assert_eq!(over, expected, "{voter} {vote:?} {now}");
+        }
+        let not_noted = [("c".parse().unwrap(), Vote::Silent)];
+        assert!(!is_over(1_000, &again, &not_noted, 99_000, Duration::from_secs(5)));
     }
 
     #[test]

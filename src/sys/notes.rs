@@ -37,6 +37,8 @@ pub struct Notes {
     pub undecided_since_ms: Option<u64>,
     /// When somebody was to be promoted the last time, in milliseconds since boot.
     pub undecided_seen_ms: Option<u64>,
+    /// Since when each node is to vote in it, in milliseconds since boot.
+    pub undecided_voters: BTreeMap<String, u64>,
     /// Who was to be promoted the last time, if nothing was promoted since.
     pub picked: Option<String>,
     /// How often in a row.
@@ -55,7 +57,8 @@ pub struct Notes {
     pub recovery: Option<RecoveryNote>,
     /// The role of this primary's monitor may not see how far the standbys are, and the log has that already.
     pub unseen: bool,
-    /// It is noted in the cluster that this node is in it, with an instance that follows or serves.
+    /// It is noted in the cluster that this node is in it, with an instance that follows or serves, and nothing is on record there
+    /// that it left when it was stopped.
     pub here: bool,
     /// The timeline that this node has published as a primary.
     pub published_timeline: Option<u32>,
@@ -246,6 +249,7 @@ impl Notes {
     /// Whatever was undecided is decided, or over.
     pub fn forget_election(&mut self) {
         (self.undecided_since_ms, self.undecided_seen_ms) = (None, None);
+        self.undecided_voters.clear();
         (self.picked, self.candidate) = (None, false);
     }
 
