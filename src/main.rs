@@ -54,7 +54,17 @@ fn rejoin(ticket: u64) -> i32 {
 }
 
 fn ocf(word: &str) -> i32 {
-    match action::run(word, &Environment::of_this_process()) {
+    let environment = Environment::of_this_process();
+    let answered = sys::apart(action::patience(&environment), || act(word, &environment));
+    answered.unwrap_or_else(|why| {
+        let failure = Failure::generic(why);
+        failure.report();
+        failure.code().number()
+    })
+}
+
+fn act(word: &str, environment: &Environment) -> i32 {
+    match action::run(word, environment) {
         Ok(code) => {
             sys::flush_log();
             code.number()

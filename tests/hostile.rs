@@ -451,8 +451,10 @@ fn a_wrong_address_of_a_healthy_server_is_a_warning() {
     }
 }
 
-/// The thread of an agent that does something as the owner.
+/// The thread of an agent that does something as the owner: of the child that does its work.
 fn thread_of_owner(agent: u32) -> Option<String> {
+    let children = fs::read_to_string(format!("/proc/{agent}/task/{agent}/children")).ok()?;
+    let agent = children.split_whitespace().next()?.to_owned();
     let is_owners = |thread: &String| {
         let status = fs::read_to_string(format!("/proc/{agent}/task/{thread}/status")).unwrap_or_default();
         let ids = status.lines().find_map(|line| line.strip_prefix("Uid:")).unwrap_or_default().to_owned();

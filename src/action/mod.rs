@@ -33,7 +33,7 @@ use std::time::Duration;
 
 use crate::cluster::{self, Cluster, ClusterError};
 use crate::instance::Instance;
-use crate::ocf::{Action, Environment, ExitCode, Failure, META_DATA, Request};
+use crate::ocf::{Action, Environment, ExitCode, Failure, META_DATA, Meta, Request};
 use crate::sys::{Deadline, Owner, Running};
 use crate::types::NodeName;
 
@@ -65,6 +65,13 @@ pub fn run(word: &str, environment: &Environment) -> Outcome {
     let request = request.map_err(|e| Failure::new(ExitCode::Arguments, format!("OCF_RESOURCE_INSTANCE: {e}")))?;
     crate::sys::start_log(&format!("pgbaton({})", request.resource), log::LevelFilter::Info);
     Agent::new(request).act(action)
+}
+
+/// How long the agent's work is waited for. It answers before that unless it hangs.
+#[must_use]
+pub fn patience(environment: &Environment) -> Duration {
+    let timeout = Meta::read(environment).timeout;
+    timeout.saturating_sub(reserve(timeout) / 4).max(Duration::from_secs(1))
 }
 
 /// Does what the marker of a rejoin says: the work of a process of its own.

@@ -16,7 +16,10 @@ use crate::sys::{Deadline, Notes};
 use crate::types::{History, Position, Timeline, Vote};
 
 /// How long the questions may take.
-const QUESTIONS: Duration = Duration::from_secs(4);
+pub(super) const QUESTIONS: Duration = Duration::from_secs(4);
+
+/// How long a disk may take in a notification, for whose end the address waits.
+const NOTIFIED: Duration = Duration::from_secs(2);
 
 impl Agent {
     /// Who made this server the primary. Once it is known to be ours it needs no more questions.
@@ -142,8 +145,8 @@ impl Agent {
     }
 
     /// For a promotion: the number that it is about to use, in a file that outlives this node. False when it is not written.
-    pub(super) fn promise(&self, timeline: Timeline) -> bool {
-        let written = self.instance.promise_timeline(timeline, self.deadline.at_most(QUESTIONS));
+    pub(super) fn promise(&self, timeline: Timeline, within: Duration) -> bool {
+        let written = self.instance.promise_timeline(timeline, self.deadline.at_most(within));
         if let Err(error) = &written {
             log::warn!(
                 "cannot note beside the data directory that timeline {timeline} is made by the cluster: {error}"
@@ -157,7 +160,7 @@ impl Agent {
         let witnessed = self.own_name().ok().zip(self.cluster.witnessed(self.deadline.at_most(QUESTIONS)).ok());
         let Some(timeline) = witnessed.and_then(|(own, witnessed)| witnessed.get(&own).copied()) else { return };
         if self.instance.promised_timeline() < Some(timeline) {
-            self.promise(timeline);
+            self.promise(timeline, NOTIFIED);
         }
     }
 
@@ -185,7 +188,7 @@ impl Agent {
             self.forget_timeline_by_hand();
         }
         if self.instance.promised_timeline() < Some(timeline) {
-            self.promise(timeline);
+            self.promise(timeline, QUESTIONS);
         }
         self.change_notes(|notes| notes.followed_timeline = Some(timeline.0));
     }

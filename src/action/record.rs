@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use super::origin::QUESTIONS;
 use super::{Agent, failed, finish};
 use crate::cluster::{ClusterError, Record};
 use crate::instance::{Sending, Session};
@@ -143,7 +144,7 @@ impl Agent {
         let this = self.own_name()?;
         let others: Vec<_> = voters.iter().filter(|node| **node != this).cloned().collect();
         let (promised, reserved) = std::thread::scope(|scope| {
-            let promised = scope.spawn(|| self.promise(next));
+            let promised = scope.spawn(|| self.promise(next, QUESTIONS));
             let reserved = self.cluster.reserve(next, &others, self.deadline).map_err(failed);
             (promised.join().unwrap_or(false), reserved)
         });

@@ -22,7 +22,8 @@ pub enum AsOwnerError {
 }
 
 impl Instance {
-    /// Does the work in a thread that is the owner. A file system that hangs keeps the thread, not the caller.
+    /// Does the work in a thread that is the owner. A file system that hangs keeps the thread, not the caller, and its
+    /// process, for which nobody waits ([`crate::sys::apart`]).
     pub(super) fn as_owner<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> io::Result<T> + Send + 'static,

@@ -113,7 +113,9 @@ impl Meta {
     /// Pacemaker's own default for an operation's timeout.
     const DEFAULT_TIMEOUT: Duration = Duration::from_secs(20);
 
-    fn read(environment: &Environment) -> Self {
+    /// Reads the environment.
+    #[must_use]
+    pub fn read(environment: &Environment) -> Self {
         let number = |name| environment.meta(name).and_then(|value| value.parse::<u64>().ok());
         let flag = |name| environment.meta(name).map(is_true);
         let promoted_max = number("promoted_max").or(number("master_max"));

@@ -4,6 +4,7 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::Duration;
 
 use log::{LevelFilter, Log, Metadata, Record};
+use nix::unistd::getpgrp;
 use syslog::{Facility, Formatter3164};
 
 /// Logging must not delay an action: a syslog daemon that hangs blocks its clients, so a thread of its
@@ -55,7 +56,8 @@ fn write_all(tag: &str, entries: &Receiver<Entry>) {
         facility: Facility::LOG_DAEMON,
         hostname: None,
         process: tag.to_owned(),
-        pid: std::process::id(),
+        // The process that Pacemaker has started, and names in its own log, leads the group.
+        pid: getpgrp().as_raw().unsigned_abs(),
     };
     let mut syslog = None;
     for entry in entries {

@@ -1,5 +1,6 @@
 //! The operating system: programs, privileges, time, logging. The only place with `unsafe`.
 
+mod apart;
 mod deadline;
 mod detached;
 mod identity;
@@ -11,6 +12,7 @@ mod program;
 mod utc;
 mod volume;
 
+pub use apart::apart;
 pub use deadline::{Deadline, Pace, ms_since_boot, since_boot};
 pub use detached::detach;
 pub use identity::{IdentityError, Owner};

@@ -49,6 +49,53 @@ impl SmallVolume {
     }
 }
 
+/// All that a node has, on a file system that can be frozen: then whoever writes there waits, and obeys no signal.
+pub(crate) struct FreezableVolume(PathBuf);
+
+impl FreezableVolume {
+    /// Of a node that is stopped.
+    pub(crate) fn at_the_place_of(node: &Node) -> FreezableVolume {
+        let home = node.data.parent().unwrap();
+        let (before, image) = (home.with_extension("before"), home.with_extension("image"));
+        make_loop_devices();
+        fs::rename(home, &before).unwrap();
+        fs::create_dir(home).unwrap();
+        run(Command::new("truncate").args(["--size=300M"]).arg(&image));
+        run(Command::new("mkfs.ext4").arg("-q").arg(&image));
+        run(Command::new("mount").args(["-o", "loop"]).arg(&image).arg(home));
+        let volume = FreezableVolume(home.to_owned());
+        own(home);
+        run(Command::new("cp").arg("-a").arg(before.join(".")).arg(home));
+        // As /run it is in memory.
+        run(Command::new("mount").args(["-t", "tmpfs", "tmpfs"]).arg(home.join("run")));
+        volume
+    }
+
+    pub(crate) fn freeze(&self) {
+        run(Command::new("fsfreeze").arg("--freeze").arg(&self.0));
+    }
+
+    pub(crate) fn thaw(&self) {
+        run(Command::new("fsfreeze").arg("--unfreeze").arg(&self.0));
+    }
+}
+
+/// A frozen file system would outlive the test.
+impl Drop for FreezableVolume {
+    fn drop(&mut self) {
+        let _ = Command::new("fsfreeze").arg("--unfreeze").arg(&self.0).status();
+        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
+    }
+}
+
+/// The sandbox has a `/dev` of its own.
+fn make_loop_devices() {
+    let _ = Command::new("mknod").args(["/dev/loop-control", "c", "10", "237"]).status();
+    for number in 0..32 {
+        let _ = Command::new("mknod").args([&format!("/dev/loop{number}"), "b", "7", &number.to_string()]).status();
+    }
+}
+
 impl Drop for SmallVolume {
     fn drop(&mut self) {
         let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
