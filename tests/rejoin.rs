@@ -11,7 +11,8 @@ use std::time::Duration;
 use support::cluster::Cluster;
 use support::node::{Seen, as_owner, as_owner_of_files, run};
 use support::rejoin::{
-    Diverged, diverged, diverged_with, expect_following, inserts_in, miss_wal, primary_and_standby, promote,
+    Diverged, bindir_with, diverged, diverged_with, expect_following, inserts_in, miss_wal, primary_and_standby,
+    promote,
 };
 use support::transition::Promotion;
 use support::wait_until;
@@ -132,6 +133,29 @@ fn what_cannot_be_rewound_is_refused_or_cloned() {
     assert!(kept[0].join("PG_VERSION").is_file() && kept[0].join("README.txt").is_file());
     let own = fs::read_to_string(old.data.join("postgresql.auto.conf")).unwrap();
     assert!(own.contains("application_name=srv1"), "{own}");
+}
+
+/// `*` in `synchronous_standby_names` matches whatever receives WAL and tells how much of it is on disk. A copy that is given up is
+/// removed, and with it what it has acknowledged.
+#[test]
+fn a_copy_in_the_making_acknowledges_no_commit() {
+    let Diverged { old, new, .. } = diverged_with("wal_log_hints = off");
+    new.sql("alter system set synchronous_standby_names = 'ANY 1 (*)'");
+    new.sql("select pg_reload_conf()");
+    let bin = bindir_with(&old, "pg_basebackup", "exec $real --max-rate=4M --status-interval=1 \"$@\"");
+    let start = old.call("start").parameter("rejoin", "clone").parameter("bindir", bin.to_str().unwrap());
+    let start = start.timeout(60_000).spawn();
+    let copies = |like: &str| {
+        let copies = "select count(*) from pg_stat_replication where application_name = 'pg_basebackup'";
+        new.sql(&format!("{copies} and ({like})"))
+    };
+    wait_until("the copy tells what it has received", || copies("write_lsn is not null") == "1");
+    assert_eq!(copies("flush_lsn is not null or sync_state <> 'async'"), "0");
+    let holding = "select count(*) from pg_replication_slots where temporary and restart_lsn is not null";
+    assert_eq!(new.sql(holding), "1", "nothing holds the WAL for it");
+    start.finish().expect_code(0);
+    expect_following(&old, &new);
+    assert_eq!(new.sql(holding), "0");
 }
 
 #[test]

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use nix::unistd::{AccessFlags, access};
 
+use super::hold::hold;
 use super::keep_aside::{self, SPARE, own_files_in, remove_oldest};
 use super::nursery::{self, Nursery};
 use super::outside::{self, Move, Outside, resolve};
@@ -231,6 +232,10 @@ impl Clone<'_> {
         let program = self.source.program(self.instance, &self.owner, "pg_basebackup");
         let program = program.args(["--dbname", &self.source.conninfo()]).arg("--pgdata").arg(nursery.of(&self.home()));
         let program = program.args(["--wal-method=stream", "--checkpoint=fast", "--progress", "--no-password"]);
+        // With a slot it would tell how much it has flushed, which makes it a synchronous standby where their names have `*`
+        // (ReceiveXlogStream in receivelog.c): commits would be acknowledged on the word of a copy that may be given up.
+        let program = program.arg("--no-slot");
+        let _held = hold(&self.source, self.instance, &self.owner, marker.ticket);
         let program = program.args(places(marker, nursery, spaces));
         let mut command = program.command();
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());

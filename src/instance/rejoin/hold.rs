@@ -1,8 +1,9 @@
-//! Holding the source's WAL while an instance is rewound to it.
+//! Holding the source's WAL while an instance is rewound to it, or cloned from it.
 //!
-//! A checkpoint of the source may remove WAL that the rewound instance needs next. A temporary replication slot keeps it,
-//! from the source's last checkpoint on, and goes with its connection, whatever becomes of this node. Where the role may
-//! not make one, or there is none left, the rewind does without: what it needs is looked for afterwards.
+//! A checkpoint of the source may remove WAL that the rewound instance needs next, or the copy. A temporary replication slot keeps
+//! it, from the source's last checkpoint on, and goes with its connection, whatever becomes of this node. Where the role may
+//! not make one, or there is none left, it is done without: what a rewind needs is looked for afterwards, and a copy that lacks
+//! WAL fails.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Stdio};
@@ -36,8 +37,9 @@ pub(super) fn hold(source: &Source, instance: &Instance, owner: &Owner, ticket: 
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
     let child = command.spawn().map_err(|e| log::info!("no slot holds the source's WAL: {e}")).ok()?;
     let mut hold = Hold(child);
+    // The first order fails before version 14, which ends nothing: psql goes on with the next one.
     let orders = format!(
-        "select 'held from ' || lsn from pg_create_physical_replication_slot('rewind_{ticket}', true, true);\n\\echo {END}\n"
+        "set idle_session_timeout = 0;\nselect 'held from ' || lsn from pg_create_physical_replication_slot('rewind_{ticket}', true, true);\n\\echo {END}\n"
     );
     hold.0.stdin.as_mut()?.write_all(orders.as_bytes()).ok()?;
     let answer = BufReader::new(hold.0.stdout.take()?).lines().map_while(Result::ok);
