@@ -5,13 +5,15 @@
 
 mod support;
 
+use std::fs;
 use std::sync::Arc;
 
 use nix::sys::signal::Signal;
 
 use support::cluster::Cluster;
-use support::node::{Node, Seen, as_owner, run};
+use support::node::{Node, Seen, as_owner, own, run};
 use support::processes::{await_titled, signal};
+use support::rejoin::{expect_following, promote};
 use support::transition::Promotion;
 use support::wait_until;
 
@@ -171,4 +173,32 @@ fn what_a_suspended_server_holds_is_read_from_its_files() {
     assert_votes(&standbys[0], "1", &end);
     signal(postmaster, Signal::SIGCONT);
     signal(startup, Signal::SIGCONT);
+}
+
+/// Of a new timeline a standby receives the whole segment with the fork, into a file that is made of zeros first. PostgreSQL prefers
+/// that file to the one of the timeline before, and ends.
+#[test]
+fn a_standby_that_lost_its_power_in_the_first_segment_of_a_new_timeline_starts_again() {
+    let cluster = Cluster::new();
+    cluster.attributes.set_members(&["srv1", "srv2", "srv3"]);
+    let (old, standbys) = cluster.replicating("srv1", &["srv2", "srv3"]);
+    let [new, third] = &standbys[..] else { panic!("two standbys") };
+    old.sql("create table rows as select generate_series(1, 1000) as n");
+    for standby in [new, third] {
+        old.await_streaming(&standby.name);
+    }
+    third.crash();
+    cluster.take_address_away();
+    old.crash();
+    promote(&cluster, new, &["srv2"]);
+    let history = fs::read_to_string(new.data.join("pg_wal/00000002.history")).unwrap();
+    let (_, fork) = history.split_whitespace().nth(1).unwrap().split_once('/').unwrap();
+    let segment = format!("pg_wal/0000000200000000{:08X}", u64::from_str_radix(fork, 16).unwrap() >> 24);
+    third.write("pg_wal/00000002.history", &history);
+    fs::write(third.data.join(&segment), vec![0; 16 << 20]).unwrap();
+    own(&third.data.join(&segment));
+    let start = third.call("start").timeout(30_000).run().expect_code(0);
+    assert_eq!(start.logged("is set aside"), 1, "{start:#?}");
+    expect_following(third, new);
+    assert_eq!(third.sql("select count(*) from rows where n > 0"), "1000");
 }

@@ -216,11 +216,27 @@ impl Agent {
         planted.map_err(|e| {
             Failure::generic(format!("cannot remove the history files of an interrupted promotion: {e}"))
         })?;
+        self.set_first_segment_aside();
         let log = self.instance.log_file().display();
         log::info!("starting the server as a standby; its output until the logging collector runs goes to {log}");
         let server = self.instance.launch(launched.makeshift()).map_err(|e| Failure::generic(e.to_string()))?;
         launched.server = Some(server);
         waiting
+    }
+
+    /// That it cannot be found out keeps no server from trying.
+    fn set_first_segment_aside(&self) {
+        match self.instance.set_first_segment_aside(self.deadline.at_most(ONE_LOOK)) {
+            Ok(None) => {}
+            Ok(Some(aside)) => log::warn!(
+                "the server went down while it received the first segment of a timeline; that part, from which it would not start, is \
+                 set aside as {} and is fetched again",
+                aside.display()
+            ),
+            Err(why) => {
+                log::warn!("cannot see whether the WAL has the first segment of a timeline in part only: {why}")
+            }
+        }
     }
 
     pub(super) fn out_of_time(&self, waits_for: &str) -> Failure {

@@ -6,6 +6,7 @@ mod control;
 mod crc32c;
 mod detour;
 mod files;
+mod first_segment;
 mod first_words;
 mod following;
 mod launch;

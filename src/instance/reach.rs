@@ -52,8 +52,7 @@ impl Instance {
     /// # Errors
     /// When the WAL cannot be read.
     pub fn end_by_files(&self, control: &ControlData, deadline: Deadline) -> Result<Option<Position>, String> {
-        let kind = Kind { segment_size: control.segment_size, system: Some(control.system) };
-        self.end_in_files(Begin { timeline: control.timeline, at: control.redo }, kind, deadline)
+        self.end_in_files(Begin::of(control), Kind::of(control), deadline)
     }
 
     /// The WAL of this instance, which does not run, with its end.

@@ -27,7 +27,7 @@ impl Instance {
             Ok(control) => control,
             Err(error) => return unknown(error.to_string()),
         };
-        let kind = Kind { segment_size: control.segment_size, system: Some(control.system) };
+        let kind = Kind::of(&control);
         match self.end_from(sent, kind, deadline) {
             Ok(position) => {
                 let to_replay = self.to_replay_by_title(position.end, control.segment_size);

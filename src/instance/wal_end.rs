@@ -17,6 +17,7 @@ use std::rc::Rc;
 
 use nix::libc;
 
+use super::ControlData;
 use super::wal::{name_of_segment, parse_segment_name, read_history};
 use super::wal_page::{Kind, PAGE, Page, header_at};
 use super::wal_records::{Pages, end_of_records, first_record};
@@ -29,6 +30,13 @@ pub(super) struct Begin {
     pub timeline: Timeline,
     /// A record begins or ends here.
     pub at: Lsn,
+}
+
+impl Begin {
+    /// By the last checkpoint.
+    pub(super) fn of(control: &ControlData) -> Begin {
+        Begin { timeline: control.timeline, at: control.redo }
+    }
 }
 
 /// The end of the WAL in `pg_wal`. `None` when there is nothing from `begin` on.
@@ -50,6 +58,36 @@ pub(super) fn end_of_files(pg_wal: &Path, begin: Begin, kind: Kind) -> io::Resul
         }
     }
     Ok(best)
+}
+
+/// The file of the segment in which the youngest timeline begins, where its WAL ends before that, and the one of the timeline
+/// before reaches as far. A receiver asks for that segment from its beginning, into a file of zeros. Recovery prefers it
+/// (`XLogFileReadAnyTLI`), and where it ends cannot go on on the timeline before ("previous recovered WAL file came from
+/// timeline", `WaitForWALToBecomeAvailable` in xlogrecovery.c).
+///
+/// # Errors
+/// When the directory or a segment cannot be read.
+pub(super) fn first_segment_in_part(pg_wal: &Path, begin: Begin, kind: Kind) -> io::Result<Option<PathBuf>> {
+    let mut segments = segments(pg_wal, kind.segment_size)?;
+    let younger =
+        timelines(&segments, begin, kind.segment_size).into_iter().filter(|timeline| *timeline > begin.timeline);
+    for timeline in younger {
+        let Ok(history) = read_history(pg_wal, timeline) else { continue };
+        let fork = history.last().begin;
+        let number = fork.0 / kind.segment_size.max(PAGE);
+        if !segments.get(&number).is_some_and(|there| there.contains(&timeline)) {
+            continue;
+        }
+        let end = |segments: &Segments| Files::new(pg_wal, segments, &history, kind).end(begin);
+        let with = end(&segments)?;
+        segments.entry(number).or_default().remove(&timeline);
+        // What the timeline before has beyond the fork, recovery must not come to.
+        let is_in_part =
+            end(&segments)?.is_some_and(|without| with < Some(fork) && with <= Some(without) && without <= fork);
+        let name = name_of_segment(timeline, number, kind.segment_size).filter(|_| is_in_part);
+        return Ok(name.map(|name| pg_wal.join(name)));
+    }
+    Ok(None)
 }
 
 /// The segments by number, with the timelines of which there is a file.

@@ -261,6 +261,46 @@ fn a_fork_in_the_middle_of_a_segment() {
     writer.assert_ends(2, writer.at);
 }
 
+/// What a receiver has of it, up to there, and what the file of timeline 1 has.
+#[test]
+fn the_first_segment_of_a_timeline_that_was_received_in_part() {
+    let fork = rebuilt(5 * MB + 6 * PAGE).at;
+    for (timeline, has_history, received, before, in_part) in [
+        (1, true, 5 * MB, fork, true),
+        (1, true, 5 * MB + PAGE, fork, true),
+        (1, true, 5 * MB + PAGE, 5 * MB + PAGE, true),
+        (1, true, 5 * MB, 5 * MB, true),
+        // It is whole, or all that there is.
+        (1, true, fork, fork, false),
+        (1, true, fork, 5 * MB, false),
+        (1, true, 5 * MB + 2 * PAGE, 5 * MB + PAGE, false),
+        // The timeline before went on without the younger one.
+        (1, true, 5 * MB, fork + MB / 2, false),
+        // PostgreSQL does not know of the timeline, or was on it already.
+        (1, false, 5 * MB, fork, false),
+        (2, true, 5 * MB, fork, false),
+    ] {
+        let mut writer = rebuilt(5 * MB + 6 * PAGE);
+        let cut = |writer: &Writer, until: u64| writer.put(until, &vec![0; usize::try_from(6 * MB - until).unwrap()]);
+        writer.fill(before);
+        writer.at = fork;
+        writer.fork(2);
+        cut(&writer, received);
+        if before < fork {
+            writer.timeline = 1;
+            cut(&writer, before);
+        }
+        if !has_history {
+            fs::remove_file(writer.home.path().join("00000002.history")).unwrap();
+        }
+        let begin = Begin { timeline: Timeline(timeline), at: Lsn(4 * MB) };
+        let kind = Kind { segment_size: MB, system: Some(SystemId(SYSTEM)) };
+        let found = first_segment_in_part(writer.home.path(), begin, kind).unwrap();
+        let case = (timeline, has_history, received, before);
+        assert_eq!(found, in_part.then(|| writer.path_of(2, 5)), "{case:X?}, forked off at {fork:X}");
+    }
+}
+
 /// Where the last record before this end begins.
 fn before_of(end: u64) -> u64 {
     rebuilt(end).before

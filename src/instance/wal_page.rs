@@ -3,6 +3,7 @@
 //! A file of the future that was only made in advance is zero, or has the pages of the older segment that it was made of:
 //! their addresses tell.
 
+use super::ControlData;
 use crate::types::{SystemId, Timeline};
 
 /// The size of a page (`XLOG_BLCKSZ`), which a build may change: a segment's first page tells it.
@@ -22,6 +23,13 @@ pub(super) struct Kind {
     pub segment_size: u64,
     /// Not checked where it is not known.
     pub system: Option<SystemId>,
+}
+
+impl Kind {
+    /// By the control file.
+    pub(super) fn of(control: &ControlData) -> Kind {
+        Kind { segment_size: control.segment_size, system: Some(control.system) }
+    }
 }
 
 /// A page whose header is right for its place.
