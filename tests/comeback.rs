@@ -310,6 +310,40 @@ fn an_instance_that_was_only_planned_to_be_rewound_takes_part_when_the_primary_i
     assert_eq!(old.sql("select count(*) from rows"), "1000");
 }
 
+/// Its rewind hangs before it has changed anything, as on a source that has lost its power, and the source is lost.
+fn hangs_untouched() -> Diverged {
+    let diverged = diverged();
+    let bin = bindir_with(&diverged.old, "pg_rewind", "exec sleep 600");
+    let start = diverged.old.call("start").parameter("bindir", bin.to_str().unwrap()).timeout(3_000);
+    start.run().expect_code(0);
+    wait_until("the worker is at pg_rewind", || marker(&diverged.old).is_some_and(|text| text.contains("\"Saved\"")));
+    diverged.new.crash();
+    diverged.cluster.attributes.set_promoted(&[]);
+    diverged
+}
+
+/// Nothing but its own files has the rows.
+#[test]
+fn an_instance_whose_rewind_hangs_untouched_votes_when_the_primary_is_lost() {
+    let Diverged { cluster, old, new } = hangs_untouched();
+    Promotion::new(&new, &["srv1", "srv2"]).announce(&[&old]);
+    let paper = cluster.attributes.paper("srv1");
+    assert!(paper.starts_with("vote srv1,srv2 1 0/"), "{paper}");
+    old.call("monitor").run().expect_code(0);
+    assert_eq!((old.seen(), marker(&old)), (Seen::Standby, None));
+    assert_eq!(old.sql("select count(*) from rows"), "1000");
+}
+
+#[test]
+fn a_rewind_that_hangs_untouched_is_ended_by_the_monitor_when_its_source_is_lost() {
+    let Diverged { old, .. } = hangs_untouched();
+    old.call("monitor").meta("interval", "0").run().expect_code(0);
+    assert_eq!(old.seen(), Seen::Down, "a probe changes nothing");
+    old.call("monitor").run().expect_code(0);
+    assert_eq!((old.seen(), marker(&old)), (Seen::Standby, None));
+    assert_eq!(old.sql("select count(*) from rows"), "1000");
+}
+
 /// From now on nobody receives what this primary writes.
 fn leave_alone(primary: &Node, standbys: &[&Node]) {
     primary.cluster.take_address_away();

@@ -221,6 +221,8 @@ impl Agent {
     fn await_own_vote(&self) -> Vote {
         // The other half is for telling it.
         let deadline = self.deadline.at_most(ONE_ATTEMPT.min(self.deadline.remaining() / 2));
+        // Nobody is promoted now, whom a worker could work with.
+        self.end_untouched_work();
         let mut pace = Pace::up_to(Duration::from_millis(100));
         let mut session = None;
         loop {
@@ -289,6 +291,11 @@ impl Agent {
             if !self.instance.is_running() && self.holds_nothing() {
                 return (Vote::Void, false);
             }
+            if matches!(self.instance.rejoining(), Ok(Rejoining::UnderWay(_))) {
+                let at_least = self.instance.reach_by_files(self.deadline.at_most(ONE_ATTEMPT)).at_least();
+                let why = "it is about to be rewound or cloned, and whoever is at work on that does not end".to_owned();
+                return (Vote::Unknown { why, at_least }, true);
+            }
             let found = self.instance.observe(look);
             let Some(open) = found.session else { return self.vote_without_connection(&found.state) };
             *session = Some(open);
@@ -327,9 +334,9 @@ impl Agent {
         match self.instance.rejoining() {
             Ok(Rejoining::No) => false,
             Ok(Rejoining::Waiting(_)) => self.instance.missing().is_some(),
-            // It was to be rewound or cloned, and is still what it was.
-            Ok(Rejoining::Interrupted(marker)) => !marker.is_untouched(),
-            _ => true,
+            // It is to be rewound or cloned, and is still what it was.
+            Ok(Rejoining::UnderWay(marker) | Rejoining::Interrupted(marker)) => !marker.is_untouched(),
+            Ok(Rejoining::Done(_)) | Err(_) => true,
         }
     }
 

@@ -19,6 +19,8 @@ use crate::types::{Lsn, NodeName, State, Vote};
 
 /// How long a worker may take until it has its lock.
 const WORKER_BEGINS: Duration = Duration::from_secs(3);
+/// How long one may take to end.
+const WORKER_ENDS: Duration = Duration::from_secs(5);
 
 /// What a start has to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,7 +130,10 @@ impl Agent {
         let probe = self.request.meta.probe;
         match rejoining {
             Err(failure) => Some(Err(failure)).filter(|_| !probe),
-            Ok(Rejoining::UnderWay(marker)) => Some(Ok(self.tell_of_work(&marker))),
+            Ok(Rejoining::UnderWay(marker)) => {
+                let ended = if probe { None } else { self.end_work_for_lost(&marker) };
+                Some(ended.map_or_else(|| Ok(self.tell_of_work(&marker)), |now| self.monitor_interrupted(&now)))
+            }
             Ok(_) if probe => None,
             Ok(Rejoining::Waiting(marker)) => Some(self.clone_or_go_on_waiting(&marker)),
             Ok(Rejoining::Interrupted(marker)) => Some(self.monitor_interrupted(&marker)),
@@ -138,6 +143,30 @@ impl Agent {
                 Err(failure) => Err(failure),
             }),
             Ok(Rejoining::No) => None,
+        }
+    }
+
+    /// A worker may hang for hours on a source that has lost its power.
+    fn end_work_for_lost(&self, marker: &Marker) -> Option<Marker> {
+        let is_lost = || {
+            let promoted = self.cluster.promoted(self.deadline.at_most(Duration::from_secs(5)));
+            promoted.is_ok_and(|nodes| nodes.iter().all(|node| node.as_str() != marker.primary))
+        };
+        if marker.is_untouched() && is_lost() { self.end_untouched_work() } else { None }
+    }
+
+    /// Ends a worker that has changed nothing yet: the instance is still what it was, and may be all that is left of the data.
+    /// The marker, when nobody is at work any more.
+    pub(super) fn end_untouched_work(&self) -> Option<Marker> {
+        match self.instance.rejoining() {
+            Ok(Rejoining::UnderWay(marker)) if marker.is_untouched() => {}
+            _ => return None,
+        }
+        let ended = self.instance.end_worker(self.deadline.at_most(WORKER_ENDS));
+        ended.unwrap_or_else(|failure| log::warn!("{failure}"));
+        match self.instance.rejoining() {
+            Ok(Rejoining::Interrupted(marker)) => Some(marker),
+            _ => None,
         }
     }
 
