@@ -530,3 +530,29 @@ fn a_server_that_waits_for_its_archive_is_stopped_in_time() {
     within(&answer, Duration::from_secs(5));
     assert_eq!(node.seen(), Seen::Down);
 }
+
+/// The lock is in the WAL, and nobody ends the transaction that has it: its primary is gone. Logins wait on every standby, and a
+/// restart changes nothing.
+#[test]
+fn a_standby_whose_logins_wait_for_the_lock_of_a_lost_primary_is_promoted() {
+    let cluster = Cluster::new();
+    let (primary, standbys) = cluster.replicating("srv1", &["srv2"]);
+    let standby = &standbys[0];
+    let mut client = primary.connect().unwrap();
+    let lock = "begin; create table gone (n int); lock pg_authid in access exclusive mode; select pg_switch_wal()";
+    client.batch_execute(lock).unwrap();
+    wait_until("the standby has the lock", || standby.seen() == Seen::Silent);
+    primary.crash();
+    cluster.take_address_away();
+    drop(client);
+    let monitor = standby.call("monitor").timeout(10_000).run().expect_code(0);
+    assert_eq!(monitor.logged("its logins wait for a lock"), 1, "{monitor:#?}");
+    standby.crash();
+    let start = standby.call("start").timeout(60_000).run().expect_code(0);
+    within(&start, BOUND);
+    assert_eq!(standby.seen(), Seen::Silent, "this proves nothing");
+    let promotion = Promotion::new(standby, &["srv2"]).timeout(60_000);
+    promotion.announce(&[standby]);
+    within(&promotion.promote().expect_code(0), BOUND);
+    assert_eq!(standby.sql("select count(*) from pg_class where relname = 'gone'"), "0");
+}

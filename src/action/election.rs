@@ -26,7 +26,7 @@ use crate::policy::progress::takes_long;
 use crate::policy::promote::{is_done, stand_ins};
 use crate::policy::vote::{Source, source};
 use crate::sys::{Notes, Pace, ms_since_boot};
-use crate::types::{NodeName, Position, Score, State, Timeline};
+use crate::types::{NodeName, Position, Role, Score, State, Timeline};
 
 /// How long a node waits for its own instance to know its position. Another node's recovery may have to
 /// wait for the end of this notification; the election's own timeout is kept over all attempts.
@@ -307,7 +307,7 @@ impl Agent {
             Some(Ok(vote)) => (vote, true),
             Some(Err(error)) => {
                 *session = None;
-                (Vote::Unknown { why: error.to_string(), at_least: None }, true)
+                self.vote_without_connection(&State::Silent { was: Role::Standby, why: error.to_string() })
             }
             None => (Vote::Silent, true),
         }

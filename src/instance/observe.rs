@@ -1,7 +1,7 @@
 //! Looking at the instance: from the cheapest fact to the dearest, and no further than needed.
 
 use super::files::read_small;
-use super::processes::{Processes, is_suspended, postmaster_among};
+use super::processes::{Processes, is_suspended, is_waiting_login, postmaster_among, title};
 use super::{Instance, PidFile, PostmasterStatus, Session, SqlError};
 use std::time::Duration;
 
@@ -57,6 +57,11 @@ impl Instance {
         let processes = Processes::of(self.data_directory());
         let named = self.pid_file().and_then(|file| file.pid).filter(|pid| processes.is_server(*pid));
         named.or_else(|| postmaster_among(&processes.all()))
+    }
+
+    /// Whether a login waits for a lock: then the server is alive, whatever it does not answer.
+    pub(super) fn login_waits_for_lock(&self) -> bool {
+        Processes::of(self.data_directory()).all().iter().any(|pid| is_waiting_login(&title(*pid)))
     }
 
     fn ask(&self, postmaster: i32, file: Option<&PidFile>, deadline: Deadline) -> Observation {

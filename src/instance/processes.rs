@@ -94,6 +94,13 @@ pub(super) fn title(pid: i32) -> String {
     String::from_utf8_lossy(&bytes).replace('\0', " ").trim().to_owned()
 }
 
+/// Whether this is the title of a login that waits for a lock, as `postgres: user database host startup waiting` (`WaitOnLock` in
+/// lock.c). The startup process has no host in its title, but what it recovers.
+pub(super) fn is_waiting_login(title: &str) -> bool {
+    let words: Vec<_> = title.split_whitespace().collect();
+    words.len() > 5 && matches!(words.as_slice(), ["postgres:", .., "startup" | "authentication", "waiting"])
+}
+
 pub(super) fn is_alive(process: &Path) -> bool {
     state(process).is_some_and(|state| !matches!(state, 'Z' | 'X' | 'x'))
 }
@@ -123,6 +130,22 @@ fn unless_gone(error: io::Error) -> io::Result<()> {
 mod tests {
     use super::*;
     use std::process::Command;
+
+    #[test]
+    fn a_login_that_waits_for_a_lock_shows_it() {
+        for (title, waits) in [
+            ("postgres: postgres postgres [local] startup waiting", true),
+            ("postgres: main: postgres postgres 10.0.0.1(4711) authentication waiting", true),
+            ("postgres: walsender postgres [local] startup waiting", true),
+            ("postgres: postgres postgres [local] startup", false),
+            ("postgres: postgres postgres [local] SELECT waiting", false),
+            ("postgres: main: startup waiting", false),
+            ("postgres: startup recovering 000000010000000000000005 waiting", false),
+            ("postgres: startup waiting for 000000010000000000000005", false),
+        ] {
+            assert_eq!(is_waiting_login(title), waits, "{title}");
+        }
+    }
 
     #[test]
     fn a_process_that_is_no_server_is_never_ours() {

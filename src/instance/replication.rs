@@ -3,16 +3,26 @@
 //! `max_connections` does not count replication connections (tried, 15), and `IDENTIFY_SYSTEM` tells the
 //! timeline and the larger of what was received and replayed. What there is beyond that, its files tell.
 
+use std::time::Duration;
+
 use super::Instance;
+use super::session::LOCKED;
 use super::wal_page::Kind;
 use crate::sys::{Deadline, Program};
 use crate::types::{Lsn, Position, Reach, Vote};
+
+/// How long it may take. The files tell as well how far the WAL reaches.
+const ANSWER: Duration = Duration::from_secs(5);
 
 impl Instance {
     /// Asks over a replication connection, and the files for the rest; the files alone when there is none.
     #[must_use]
     pub fn position_by_replication(&self, deadline: Deadline) -> Vote {
-        match self.identify_system(deadline) {
+        let asked = match self.login_waits_for_lock() {
+            true => Err(LOCKED.to_owned()),
+            false => self.identify_system(deadline.at_most(ANSWER.min(deadline.remaining() / 2))),
+        };
+        match asked {
             Ok(position) => self.reach_from(position, deadline),
             Err(why) => {
                 log::info!("no connection is left, and none for replication: {why}; reading the WAL on disk");

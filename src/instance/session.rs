@@ -19,6 +19,9 @@ use crate::sys::Deadline;
 /// How long a server may take for its first words after a connection has failed. The deadline may be used up.
 const FIRST_WORDS: Duration = Duration::from_millis(500);
 
+/// Why a server lets nobody in whose logins wait. On a standby that has lost its primary, only a promotion ends the transaction.
+pub(super) const LOCKED: &str = "its logins wait for a lock of a system catalog, or of the database; end the transaction that holds it, on the primary";
+
 /// A row: its columns as text, `None` for null.
 pub(super) type Row = Vec<Option<String>>;
 
@@ -81,7 +84,12 @@ impl Instance {
             serve(client, &inbox, &outbox, &threads);
         };
         owner.spawn_thread(work).map_err(|e| SqlError::Broken(e.to_string()))?;
-        match session.receive(deadline) {
+        let connected = match session.receive(deadline.at_most(deadline.remaining() / 2)) {
+            Err(SqlError::Timeout(..)) if self.login_waits_for_lock() => Err(SqlError::Refused(LOCKED.to_owned())),
+            Err(SqlError::Timeout(..)) => session.receive(deadline),
+            connected => connected,
+        };
+        match connected {
             Ok(_) => Ok(session),
             Err(error @ (SqlError::Timeout(..) | SqlError::Broken(_))) => Err(self.despite(&login).unwrap_or(error)),
             Err(error) => Err(error),
