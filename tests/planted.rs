@@ -162,6 +162,44 @@ fn an_archive_with_the_history_of_a_timeline_that_was_given_up_keeps_nobody_from
     });
 }
 
+/// PostgreSQL looks into the archive for numbers that are used, and takes the next one (`findNewestTimeLine` in timeline.c).
+#[test]
+fn a_number_that_only_the_archive_has_is_not_promised_and_the_one_that_was_taken_is() {
+    let cluster = Cluster::new();
+    let archive = empty_archive(&cluster, "archive");
+    let (primary, mut standbys) = cluster.replicating("srv1", &["srv2", "srv3"]);
+    let (third, second) = (standbys.pop().unwrap(), standbys.pop().unwrap());
+    primary.sql("create table row (n int)");
+    primary.await_streaming("srv3");
+    second.stop_fast();
+    second.configure(&restore_from(&archive));
+    second.run_as_standby();
+    primary.await_streaming("srv2");
+    fs::write(archive.join("00000002.history"), "1\t0/1000100\tno recovery target specified\n").unwrap();
+    primary.crash();
+    cluster.attributes.lose_all_of("srv1");
+    let promotion = Promotion::new(&second, &["srv2", "srv3"]);
+    promotion.announce(&[&second, &third]);
+    promotion.promote().expect_code(0);
+    let timeline = "select left(pg_walfile_name(pg_current_wal_insert_lsn()), 8)";
+    assert_eq!(second.sql(timeline), "00000003");
+    assert_eq!(fs::read_to_string(second.data.with_file_name("data.timeline")).unwrap(), "1 3\n");
+    let reserved = cluster.attributes.all(&format!("pgbaton-{}-reserved", cluster.resource));
+    assert_eq!(reserved.get("srv3").map(String::as_str), Some("3"));
+    // A standby fetches the history of every number in between.
+    cluster.move_address_to(&second);
+    second.await_streaming("srv3");
+
+    // It is lost before anything of it is on record, and before it has archived its history.
+    second.crash();
+    cluster.attributes.lose_all_of("srv2");
+    cluster.take_address_away();
+    let next = Promotion::new(&third, &["srv3"]);
+    next.announce(&[&third]);
+    next.promote().expect_code(0);
+    assert_eq!(third.sql(timeline), "00000004");
+}
+
 /// A primary that was lost comes back while another one has just been promoted and nobody knows of that yet. It has WAL of its
 /// own beyond the fork, and the archive has the younger timeline's history and not its WAL: it must not replay past the fork.
 #[test]

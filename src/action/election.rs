@@ -11,6 +11,7 @@
 use std::time::{Duration, Instant};
 
 use super::promote::PROMOTION;
+use super::record::Reserved;
 use super::{Agent, failed};
 use crate::cluster::{ClusterError, Durable, Paper};
 use crate::instance::Session;
@@ -342,8 +343,8 @@ impl Agent {
 
     /// The last guard: reads the votes once more, with this node's position of now, discards them, and reserves the
     /// number of the new timeline. What the cluster's tools do at the same time costs an outage no time. Returns who may be
-    /// promoted as well, should this node not get there. What the votes came to `before` in this action still holds: the server
-    /// was only started anew, and has the same WAL.
+    /// promoted as well, should this node not get there, and that number. What the votes came to `before` in this action still
+    /// holds: the server was only started anew, and has the same WAL.
     ///
     /// # Errors
     /// When no election was held, or it does not allow the promotion.
@@ -351,7 +352,7 @@ impl Agent {
         &self,
         session: Option<&Session>,
         before: &'a mut Option<Elected>,
-    ) -> Result<&'a [NodeName], Failure> {
+    ) -> Result<(&'a [NodeName], Reserved), Failure> {
         let (elected, used) = std::thread::scope(|scope| {
             let used = scope.spawn(|| self.used_timeline());
             (before.take().map_or_else(|| self.elected(session), Ok), used.join())
@@ -363,7 +364,7 @@ impl Agent {
             let reserved = self.reserve_timeline(*own, used, voters);
             (discarding.join().unwrap_or(Ok(())), reserved)
         });
-        discarded.and(reserved).map(|()| stand_ins.as_slice())
+        discarded.and(reserved).map(|reserved| (stand_ins.as_slice(), reserved))
     }
 
     /// What the votes come to, if they allow the promotion. What another node has more is fetched first: Pacemaker promotes

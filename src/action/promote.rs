@@ -86,11 +86,14 @@ impl Agent {
     /// Whether it is promoted. It is not when its archive hangs.
     fn elect_and_promote(&self, session: Option<&Session>, elected: &mut Option<Elected>) -> Result<bool, Failure> {
         self.await_room()?;
-        let stand_ins = match self.in_cluster() {
-            true => self.confirm_election(session, elected)?,
+        let (stand_ins, reserved) = match self.in_cluster() {
+            true => {
+                let (stand_ins, reserved) = self.confirm_election(session, elected)?;
+                (stand_ins, Some(reserved))
+            }
             false => {
                 log::warn!("promoting without an election: Pacemaker does not run this resource as a promotable clone");
-                &[]
+                (&[][..], None)
             }
         };
         // Noted before the order: whatever becomes of this action, a demotion has to know of it.
@@ -100,6 +103,9 @@ impl Agent {
         let ordered = self.instance.promote(self.deadline);
         if !self.await_primary(session, ordered, stand_ins)? {
             return Ok(false);
+        }
+        if let Some(reserved) = reserved {
+            self.reserve_what_was_taken(session, &reserved);
         }
         self.change_notes(|notes| notes.promotion = None);
         log::info!("promoted, the server takes writes");

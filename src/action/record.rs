@@ -11,6 +11,13 @@ use crate::ocf::Failure;
 use crate::sys::{Deadline, Notes, Running};
 use crate::types::{NodeName, Timeline};
 
+/// The number that a promotion is to use, and the other nodes that keep it.
+#[derive(Debug)]
+pub(super) struct Reserved {
+    timeline: Timeline,
+    keepers: Vec<NodeName>,
+}
+
 impl Agent {
     /// Publishes the timeline that this primary writes, once after each promotion. A failure is a warning,
     /// and the next monitor tries again.
@@ -138,25 +145,44 @@ impl Agent {
         own: Timeline,
         used: Option<Timeline>,
         voters: &[NodeName],
-    ) -> Result<(), Failure> {
+    ) -> Result<Reserved, Failure> {
         let used = used.unwrap_or(own).max(own);
         let next = Timeline(used.0.saturating_add(1));
         let this = self.own_name()?;
-        let others: Vec<_> = voters.iter().filter(|node| **node != this).cloned().collect();
-        let (promised, reserved) = std::thread::scope(|scope| {
-            let promised = scope.spawn(|| self.promise(next, QUESTIONS));
-            let reserved = self.cluster.reserve(next, &others, self.deadline).map_err(failed);
-            (promised.join().unwrap_or(false), reserved)
-        });
-        reserved?;
-        if !promised && others.is_empty() {
-            self.announce(next)?;
-        }
+        let keepers: Vec<_> = voters.iter().filter(|node| **node != this).cloned().collect();
+        self.keep_number(next, &keepers)?;
         let skipped: Vec<Timeline> = (own.0 + 1..=used.0).map(Timeline).collect();
         if !skipped.is_empty() {
             log::info!("timeline {used} was used by a primary that this instance knows nothing of; skipping to {next}");
         }
         let planted = self.instance.plant_histories(&skipped, self.deadline);
-        planted.map_err(|e| Failure::generic(format!("cannot skip the numbers of used timelines: {e}")))
+        planted.map_err(|e| Failure::generic(format!("cannot skip the numbers of used timelines: {e}")))?;
+        Ok(Reserved { timeline: next, keepers })
+    }
+
+    fn keep_number(&self, timeline: Timeline, keepers: &[NodeName]) -> Result<(), Failure> {
+        let (promised, reserved) = std::thread::scope(|scope| {
+            let promised = scope.spawn(|| self.promise(timeline, QUESTIONS));
+            let reserved = self.cluster.reserve(timeline, keepers, self.deadline).map_err(failed);
+            (promised.join().unwrap_or(false), reserved)
+        });
+        reserved?;
+        if !promised && keepers.is_empty() { self.announce(timeline) } else { Ok(()) }
+    }
+
+    /// After the promotion. PostgreSQL asks its archive, too, which numbers are used (`existsTimeLineHistory` in timeline.c), and
+    /// has taken a higher one than was reserved when that has the history of a timeline that was given up. The skipped ones are
+    /// planted: who follows asks this server for them, which does not look into the archive for others. When that fails, or the
+    /// action is killed before, or the server lets nobody in, the first monitor puts the timeline on record.
+    pub(super) fn reserve_what_was_taken(&self, session: Option<&Session>, reserved: &Reserved) {
+        let deadline = self.deadline.at_most(Duration::from_secs(2));
+        let taken = session.and_then(|session| session.sending(deadline).ok()).map(|sending| sending.timeline);
+        let Some(taken) = taken.filter(|taken| *taken > reserved.timeline) else { return };
+        let skipped: Vec<Timeline> = (reserved.timeline.0..taken.0).map(Timeline).collect();
+        log::warn!("the server has taken timeline {taken}: its archive has the history of {}", reserved.timeline);
+        let planted = self.instance.plant_histories(&skipped, deadline).map_err(|e| Failure::generic(e.to_string()));
+        if let Err(why) = self.keep_number(taken, &reserved.keepers).and(planted) {
+            log::warn!("timeline {taken} is not promised until this primary's first monitor: {why}");
+        }
     }
 }
