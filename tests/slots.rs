@@ -100,6 +100,31 @@ fn every_other_instance_gets_a_slot_on_every_node_and_uses_the_primarys() {
     assert_eq!(primary.sql("select count(*) from pg_replication_slots where restart_lsn is null"), "0");
 }
 
+/// PostgreSQL shows 63 bytes of its name. Its slot has another one, and moves while it streams without.
+#[test]
+fn the_slot_of_a_node_with_a_long_name_moves_with_it() {
+    let cluster = Cluster::new();
+    let long = "standby-with-a-long-name.in-a-long-department.of-a-long.example.org";
+    cluster.attributes.set_members(&["srv1", long]);
+    cluster.attributes.set_score(long, "1000");
+    let primary = cluster.node("srv1");
+    primary.run_as_primary();
+    cluster.move_address_to(&primary);
+    let standby = cluster.backup_of(&primary, long);
+    standby.run_as_standby();
+    primary.await_streaming(&long[..63]);
+    monitor(&primary, "yes");
+    let slot = primary.sql(ALL);
+    assert!(slot.starts_with("pgbaton_standby"), "{slot}");
+    let made = restart(&primary, &slot);
+    write_segments(&primary, 3);
+    let end = primary.sql("select pg_current_wal_flush_lsn()");
+    let flushed = format!("select count(*) from pg_stat_replication where flush_lsn >= '{end}'");
+    wait_until("all is received", || primary.sql(&flushed) == "1");
+    monitor(&primary, "yes");
+    assert_ne!(restart(&primary, &slot), made);
+}
+
 #[test]
 fn a_steady_monitor_with_slots_executes_at_most_one_program_on_a_primary_and_none_on_a_standby() {
     let (_cluster, primary, standbys) = with_slots();

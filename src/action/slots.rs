@@ -121,8 +121,9 @@ impl Keeper<'_> {
 
     fn keep_on_primary(&mut self) -> Result<(), SqlError> {
         let somebody_is_away = self.somebody_is_away();
-        let mut flushed = if somebody_is_away { self.flushed()? } else { BTreeMap::new() };
         let around = self.surroundings(somebody_is_away);
+        let members = around.members.as_ref();
+        let mut flushed = if somebody_is_away { self.flushed(members)? } else { BTreeMap::new() };
         let steps = plan(&View { flushed: &flushed, ..self.view_in(&around, Role::Primary) });
         let makes_some = steps.iter().any(|step| matches!(step, Step::Create(_)));
         if self.take(steps)? == Connection::Spent {
@@ -131,7 +132,7 @@ impl Keeper<'_> {
         let made = if makes_some { self.session.slots(self.deadline)? } else { None };
         if let Some(facts) = made {
             self.facts = facts;
-            flushed = self.flushed()?;
+            flushed = self.flushed(members)?;
         }
         self.tell_standbys(&around, &flushed);
         Ok(())

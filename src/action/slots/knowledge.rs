@@ -27,12 +27,16 @@ impl Keeper<'_> {
         self.notes.refused.get(what).is_some_and(|since| time_since(*since) < RETRY)
     }
 
-    /// What the connected standbys have flushed.
-    pub(super) fn flushed(&self) -> Result<BTreeMap<NodeName, Lsn>, SqlError> {
+    /// What the connected standbys have flushed. Where the cluster does not tell its nodes they are what their names say.
+    pub(super) fn flushed(&self, members: Option<&Members>) -> Result<BTreeMap<NodeName, Lsn>, SqlError> {
         let receivers = self.session.sending(self.deadline)?.receivers;
+        let node = |name: &str| match members {
+            Some(members) => NodeName::of_application(name, &members.nodes).cloned(),
+            None => name.parse().ok(),
+        };
         let follows = |receiver: &Receiver| !["startup", "backup", "stopping"].contains(&receiver.state.as_str());
         let standbys = receivers.into_iter().filter(follows);
-        Ok(standbys.filter_map(|receiver| Some((receiver.name.parse().ok()?, receiver.flushed?))).collect())
+        Ok(standbys.filter_map(|receiver| Some((node(&receiver.name)?, receiver.flushed?))).collect())
     }
 
     pub(super) fn surroundings(&mut self, somebody_is_away: bool) -> Surroundings {
