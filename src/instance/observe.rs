@@ -41,7 +41,7 @@ impl Instance {
             None if servers.is_empty() => {
                 Observation::without_session(self.missing().map_or(State::Stopped, State::Absent))
             }
-            None => Observation::without_session(State::Orphaned { was: self.role_by_files(shortly()) }),
+            None => Observation::without_session(State::Orphaned { was: self.role_by_files(shortly(deadline)) }),
         }
     }
 
@@ -67,7 +67,7 @@ impl Instance {
     fn ask(&self, postmaster: i32, file: Option<&PidFile>, deadline: Deadline) -> Observation {
         if is_suspended(postmaster) {
             let why = format!("the postmaster, process {postmaster}, is suspended by a signal or a debugger");
-            return Observation::without_session(State::Silent { was: self.role_by_files(shortly()), why });
+            return Observation::without_session(State::Silent { was: self.role_by_files(shortly(deadline)), why });
         }
         let status = file.map_or(PostmasterStatus::Unknown, |file| file.status);
         if matches!(status, PostmasterStatus::Starting | PostmasterStatus::Standby) {
@@ -75,7 +75,7 @@ impl Instance {
         }
         match self.ask_in(&self.parameters.pgdatabase, file, deadline) {
             Ok((session, role)) => Observation { state: State::Running(role), session: Some(session) },
-            Err(error) => Observation::without_session(self.without_answer(status, error, file)),
+            Err(error) => Observation::without_session(self.without_answer(status, error, file, deadline)),
         }
     }
 
@@ -86,17 +86,23 @@ impl Instance {
     }
 
     /// What a live postmaster without an answer means.
-    fn without_answer(&self, status: PostmasterStatus, error: SqlError, file: Option<&PidFile>) -> State {
-        let files = shortly();
+    fn without_answer(
+        &self,
+        status: PostmasterStatus,
+        error: SqlError,
+        file: Option<&PidFile>,
+        deadline: Deadline,
+    ) -> State {
+        let files = shortly(deadline);
         let stopping = status == PostmasterStatus::Stopping;
         match error {
             SqlError::NotNow(_) if stopping => State::Stopping,
             SqlError::NotNow(_) => State::Starting,
             SqlError::Refused(why) if self.is_read_only() => {
-                self.failing(&format!("{why}; its volume is read-only"), file)
+                self.failing(&format!("{why}; its volume is read-only"), file, deadline)
             }
             SqlError::Refused(why) => State::Restricted { role: self.role_by_files(files), why },
-            SqlError::Failing(why) => self.failing(&why, file),
+            SqlError::Failing(why) => self.failing(&why, file, deadline),
             SqlError::NoListener(_) | SqlError::Stranger(_) | SqlError::Broken(_) if stopping => State::Stopping,
             SqlError::NoListener(_) | SqlError::Stranger(_) if status == PostmasterStatus::Unknown => State::Starting,
             error @ (SqlError::NoListener(_) | SqlError::Stranger(_) | SqlError::Timeout(..) | SqlError::Broken(_)) => {
@@ -106,18 +112,34 @@ impl Instance {
     }
 
     /// A server whose answer says that it cannot work. What ails one database only is told apart by another one.
-    fn failing(&self, why: &str, file: Option<&PidFile>) -> State {
+    fn failing(&self, why: &str, file: Option<&PidFile>, deadline: Deadline) -> State {
         let another = other_database(&self.parameters.pgdatabase);
-        match self.ask_in(another, file, shortly()) {
+        match self.ask_in(another, file, shortly(deadline)) {
             Ok((_, role)) => State::Restricted { role, why: why.to_owned() },
-            Err(_) => {
-                State::Silent { was: self.role_by_files(shortly()), why: format!("all it answers is an error: {why}") }
-            }
+            Err(_) => State::Silent {
+                was: self.role_by_files(shortly(deadline)),
+                why: format!("all it answers is an error: {why}"),
+            },
         }
     }
 }
 
-/// For the control file, which is local, when the deadline may be used up.
-fn shortly() -> Deadline {
-    Deadline::after(Duration::from_millis(500))
+/// For the control file, which is local, when the deadline may be used up. No action keeps less for its answer than twice what
+/// this takes beyond it.
+fn shortly(deadline: Deadline) -> Deadline {
+    let time = deadline.remaining().clamp(Duration::from_millis(100), Duration::from_millis(500));
+    Deadline::after(time)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_look_ends_soon_after_its_deadline() {
+        for (left, at_most) in [(0, 100), (50, 100), (300, 300), (10_000, 500)] {
+            let ends = shortly(Deadline::after(Duration::from_millis(left))).remaining();
+            assert!(ends <= Duration::from_millis(at_most), "{left} ms left: {ends:?}");
+        }
+    }
 }
