@@ -309,10 +309,7 @@ fn a_primary_corrects_a_record_that_is_out_of_date() {
     for restored in [old.as_str(), ""] {
         cluster.attributes.set_record(restored);
         second.call("monitor").run().expect_code(8);
-        let path = second.data.with_file_name("run").join(format!("pgbaton-{}.json", cluster.resource));
-        let mut notes: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
-        notes["roster"]["read_ms"] = u64::MAX.into();
-        fs::write(path, notes.to_string()).unwrap();
+        look_again_at_the_record(&second);
         let corrected = second.call("monitor").run().expect_code(8);
         assert_eq!(corrected.logged("the record in the cluster configuration is out of date"), 1, "{corrected:#?}");
         assert_eq!(cluster.attributes.record(), record);
@@ -418,6 +415,45 @@ fn the_number_of_a_promotion_is_on_record_where_nothing_else_keeps_it() {
     other.announce(&[&third]);
     other.promote().expect_code(0);
     assert_eq!(third.sql("select left(pg_walfile_name(pg_current_wal_insert_lsn()), 8)"), "00000004");
+}
+
+/// The next monitor reads the record, which is done once a minute.
+fn look_again_at_the_record(node: &Node) {
+    let path = node.data.with_file_name("run").join(format!("pgbaton-{}.json", node.cluster.resource));
+    let mut notes: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    notes["roster"]["read_ms"] = u64::MAX.into();
+    fs::write(path, notes.to_string()).unwrap();
+}
+
+#[test]
+fn what_was_announced_goes_when_the_record_has_it() {
+    let (cluster, primary, second, third) = in_service();
+    third.stop_fast();
+    lose_power(&cluster, &[&primary]);
+    std::os::unix::fs::chown(second.data.parent().unwrap(), Some(0), Some(0)).unwrap();
+    let promotion = Promotion::new(&second, &["srv2"]);
+    promotion.announce(&[&second]);
+    promotion.promote().expect_code(0);
+    assert_eq!(cluster.attributes.announced(), "1 2");
+    // It is read before the record is written.
+    second.call("monitor").run().expect_code(8);
+    assert!(cluster.attributes.record().contains(" srv2 1@0/0 2@0/"), "{}", cluster.attributes.record());
+    look_again_at_the_record(&second);
+    second.call("monitor").run().expect_code(8);
+    assert_eq!(cluster.attributes.announced(), "");
+}
+
+/// Nodes that were lost may have made it: no record tells.
+#[test]
+fn a_number_that_this_node_was_to_give_is_given_by_nobody_again() {
+    let (cluster, primary, second, third) = in_service();
+    third.stop_fast();
+    lose_power(&cluster, &[&primary]);
+    fs::write(promise(&second), "1 4\n").unwrap();
+    let promotion = Promotion::new(&second, &["srv2"]);
+    promotion.announce(&[&second]);
+    promotion.promote().expect_code(0);
+    assert_eq!(second.sql("select left(pg_walfile_name(pg_current_wal_insert_lsn()), 8)"), "00000005");
 }
 
 #[test]

@@ -76,11 +76,20 @@ impl Agent {
                     log::warn!("the record in the cluster configuration is out of date: it is written again");
                     notes.published_timeline = None;
                 }
+                self.forget_announced(&durable, deadline);
                 let struck = durable.lacks.keys().map(ToString::to_string).collect();
                 let nodes = durable.nodes.iter().map(ToString::to_string).collect();
                 notes.roster = Some(Roster { read_ms: ms_since_boot(), nodes, struck });
             }
             Err(error) => log::warn!("cannot see which nodes are struck off: {error}"),
+        }
+    }
+
+    fn forget_announced(&self, durable: &Durable, deadline: Deadline) {
+        let Some(timeline) = durable.announced.filter(|_| durable.announced_is_on_record()) else { return };
+        match finish(self.cluster.begin_forgetting_announced(timeline), deadline.at_most(WRITE)) {
+            Ok(()) => log::info!("timeline {timeline}, which a promotion had announced, is on record"),
+            Err(error) => log::warn!("cannot remove that timeline {timeline} was announced: {error}"),
         }
     }
 

@@ -8,7 +8,8 @@
 //! | `pgbaton-<resource>-lacks` | `1 <timeline or -> <lsn or -> <time> <why>` | the node lacks what was written after that |
 //!
 //! In the property set of the record there may be `pgbaton-<resource>-announced`, as `1 <timeline>`: a promotion was about to make that
-//! one, and neither its own file nor another node could keep that.
+//! one, and neither its own file nor another node could keep that. A primary removes it when the record has that timeline, or a
+//! later one: nobody asks for it then.
 //!
 //! A permanent attribute is part of the configuration: each change makes Pacemaker plan anew. So it is written and removed
 //! rarely, and never between a demotion and the promotion that follows it. The number in front is the version of the text; a
@@ -57,6 +58,13 @@ impl Durable {
     #[must_use]
     pub fn tells_of(&self, node: &NodeName) -> bool {
         self.given_up.contains_key(node) || self.left.iter().any(|(of, _)| of == node)
+    }
+
+    /// Whether the record says what was announced, or more: what was announced tells nothing any more.
+    #[must_use]
+    pub fn announced_is_on_record(&self) -> bool {
+        let last = self.record.as_ref().map(|record| record.history.last().timeline);
+        self.announced.is_some() && self.announced <= last
     }
 }
 
@@ -266,6 +274,22 @@ mod tests {
             (announced("1 4"), announced("2 5 more"), announced("4")),
             (Some(Timeline(4)), Some(Timeline(5)), None)
         );
+    }
+
+    #[test]
+    fn what_was_announced_is_superfluous_when_the_record_has_it() {
+        for (announced, record, expected) in [
+            (Some(2), Some("7 srv1 1@0/0"), false),
+            (Some(2), Some("7 srv1 1@0/0 2@0/5"), true),
+            (Some(2), Some("7 srv1 1@0/0 3@0/5"), true),
+            (Some(2), None, false),
+            (None, Some("7 srv1 1@0/0"), false),
+            (None, None, false),
+        ] {
+            let record = record.map(|text| text.parse().unwrap());
+            let durable = Durable { record, announced: announced.map(Timeline), ..Durable::default() };
+            assert_eq!(durable.announced_is_on_record(), expected, "{durable:?}");
+        }
     }
 
     #[test]

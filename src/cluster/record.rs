@@ -118,6 +118,16 @@ impl Cluster {
         Ok(tool.run(bounded(deadline)).map(drop)?)
     }
 
+    /// Starts removing that, if it is still no higher than this: a later promotion may have announced another one.
+    ///
+    /// # Errors
+    /// When the tool cannot be started.
+    pub fn begin_forgetting_announced(&self, timeline: Timeline) -> Result<Running, ClusterError> {
+        let name = self.announced_name();
+        let path = format!("//nvpair[@name='{name}'][substring-after(@value,' ') <= {timeline}]");
+        Ok(Program::new("cibadmin").args(["--delete", "--xpath", &path]).spawn()?)
+    }
+
     /// The command for a person who knows that the record is wrong.
     #[must_use]
     pub fn way_to_remove_record(&self) -> String {

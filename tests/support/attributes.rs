@@ -77,6 +77,12 @@ impl Attributes {
         fs::read_to_string(self.store.join("properties").join(name)).unwrap_or_default()
     }
 
+    /// The timeline that a promotion has announced in the cluster configuration.
+    pub(crate) fn announced(&self) -> String {
+        let name = format!("pgbaton-{}-announced", self.resource);
+        fs::read_to_string(self.store.join("properties").join(name)).unwrap_or_default()
+    }
+
     /// A permanent attribute of a node, empty when it has none.
     pub(crate) fn permanent(&self, node: &str, what: &str) -> String {
         fs::read_to_string(self.permanent_file(node, what)).unwrap_or_default()

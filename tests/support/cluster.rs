@@ -85,7 +85,15 @@ echo '</node_attributes></pacemaker-result>'
 /// The configuration follows the attributes at once. The question for what is permanent has the nodes and the record in one
 /// answer, as version 2.1.5 gives it.
 const CIBADMIN: &str = r#"
-if [ "$1" = --delete ]; then exit 0; fi
+if [ "$1" = --delete ]; then
+    name=${3#*@name=\'}
+    file=$store/properties/${name%%\'*}
+    case $3 in *substring-after*)
+        last=${3##*<= }
+        [ ! -e "$file" ] || [ "$(cut -d' ' -f2 "$file")" -gt "${last%]}" ] || rm "$file" ;;
+    esac
+    exit 0
+fi
 if [ "${3#/cib/configuration/nodes}" != "$3" ]; then
     if [ -e "$store/nonsense" ]; then cat "$store/nonsense"; exit 0; fi
     echo '<xpath-query>'
