@@ -214,6 +214,24 @@ fn a_best_node_that_is_lost_meanwhile_is_not_waited_for() {
     case.assert_settings_are_back();
 }
 
+/// Another node's election takes the votes away, or the attribute daemon has lost them: what it has is within reach.
+#[test]
+fn a_best_node_whose_vote_is_gone_and_that_is_there_is_not_passed_over() {
+    let case = behind_by(1000, "");
+    let promotion = case.insist();
+    signal(case.best.postmaster().unwrap(), Signal::SIGSTOP);
+    let flight = promotion.begin();
+    wait_until("it is under way", || case.marker().exists());
+    case.cluster.attributes.set_paper("srv2", "");
+    flight.finish().expect_code(1).expect_reason("srv2 is in the cluster, and its position is no longer told");
+    assert_eq!(case.behind.seen(), Seen::Standby);
+    case.assert_settings_are_back();
+    signal(case.best.postmaster().unwrap(), Signal::SIGCONT);
+    promotion.announce(&[&case.best, &case.behind]);
+    promotion.promote().expect_code(0);
+    assert_eq!(case.behind.sql(ROWS), "1000");
+}
+
 #[test]
 fn a_best_node_that_refuses_is_named_with_the_cure_and_the_candidate_is_not_promoted() {
     let case = behind_by(1000, "");

@@ -343,6 +343,21 @@ fn a_primary_that_crashed_and_stays_down_leaves_the_end_of_its_wal() {
     assert_eq!(cluster.attributes.scores(), "srv1=1002 srv2=1");
 }
 
+/// The disk that made it crash is slow.
+#[test]
+fn the_end_of_the_wal_is_looked_for_as_long_as_a_stop_has_time() {
+    let (cluster, primary, _standby) = primary_and_lagging_standby();
+    let end = primary.sql("select pg_current_wal_flush_lsn()");
+    primary.crash();
+    // It is read first to see how the server ended.
+    let second = "echo >>${0%/*}/calls; [ $(wc -l <${0%/*}/calls) -lt 2 ] || sleep 3; exec $real \"$@\"";
+    let bindir = bindir_with(&primary, "pg_controldata", second);
+    primary.call("stop").parameter("bindir", bindir.to_str().unwrap()).timeout(20_000).run().expect_code(0);
+    let left = cluster.attributes.permanent("srv1", "left");
+    assert!(lsn(left.split(' ').nth(2).unwrap()) + 1 >= lsn(&end), "{left}: before {end}");
+    assert_eq!(std::fs::read_to_string(bindir.join("calls")).unwrap().len(), 2);
+}
+
 #[test]
 fn what_a_crashed_primary_left_allows_a_standby_that_received_it() {
     let cluster = Cluster::new();
