@@ -13,7 +13,7 @@ use crate::policy::condition::Condition;
 use crate::policy::score::{Connected, Plan, View, plan};
 use crate::policy::strike;
 use crate::sys::{Deadline, Notes, Pace, ScoreMemory, ms_since_boot};
-use crate::types::{NodeName, Position, Score};
+use crate::types::{Gather, NodeName, Position, Score};
 
 /// The share of a monitor that the scores may take.
 const TIME: Duration = Duration::from_secs(4);
@@ -261,5 +261,6 @@ fn recall(memory: &ScoreMemory) -> Option<Scores> {
         let (node, score) = text.split_once('=')?;
         Some((node.parse().ok()?, score.parse().ok()?))
     };
-    memory.scores.split_whitespace().map(pair).collect()
+    let pairs: Option<Vec<_>> = memory.scores.split_whitespace().map(pair).collect();
+    Some(pairs?.into_iter().into_map())
 }

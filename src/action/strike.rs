@@ -9,7 +9,7 @@ use crate::policy::candidacy::Lacks;
 use crate::policy::score::Connected;
 use crate::policy::strike::{Plan, View, plan};
 use crate::sys::{Deadline, Notes, Roster, ms_since_boot, utc_now};
-use crate::types::{Lsn, NodeName, Position, Score, Timeline};
+use crate::types::{Gather, Lsn, NodeName, Position, Score, Timeline};
 
 /// How long one write may take.
 const WRITE: Duration = Duration::from_secs(2);
@@ -30,7 +30,7 @@ impl Agent {
     pub(super) fn judge_strikes(&self, look: &Look<'_>, notes: &Notes) -> (Plan, BTreeSet<NodeName>) {
         let roster = notes.roster.clone().unwrap_or_default();
         let mut struck: BTreeSet<NodeName> = parsed(&roster.struck);
-        let nodes: BTreeSet<_> = parsed(&roster.nodes).into_iter().chain(look.scores.keys().cloned()).collect();
+        let nodes: BTreeSet<_> = parsed(&roster.nodes).into_iter().chain(look.scores.keys().cloned()).into_set();
         let Look { own, connected, maxlag, away_for, .. } = *look;
         let end = look.at.map_or(Lsn(0), |at| at.end);
         let plan = plan(&View { own, end, connected, maxlag, nodes: &nodes, struck: &struck, away_for });
@@ -43,7 +43,7 @@ impl Agent {
     pub(super) fn write_strikes(&self, look: &Look<'_>, plan: Plan, notes: &mut Notes, deadline: Deadline) {
         let now = ms_since_boot();
         let since = |node: &NodeName| notes.missing.get(node.as_str()).copied().unwrap_or(now);
-        notes.missing = plan.away.iter().map(|node| (node.to_string(), since(node))).collect();
+        notes.missing = plan.away.iter().map(|node| (node.to_string(), since(node))).into_map();
         let Some(roster) = notes.roster.as_mut() else { return };
         let mut struck = parsed(&roster.struck);
         for (node, is_struck) in self.write_lacks(look, plan.strike, &plan.take_back, deadline) {
@@ -145,11 +145,11 @@ impl Agent {
 pub(super) fn away_for(notes: &Notes) -> BTreeMap<NodeName, Duration> {
     let now = ms_since_boot();
     let away = |since: &u64| Duration::from_millis(now.saturating_sub(*since));
-    notes.missing.iter().filter_map(|(name, since)| Some((name.parse().ok()?, away(since)))).collect()
+    notes.missing.iter().filter_map(|(name, since)| Some((name.parse().ok()?, away(since)))).into_map()
 }
 
 fn parsed(names: &[String]) -> BTreeSet<NodeName> {
-    names.iter().filter_map(|name| name.parse().ok()).collect()
+    names.iter().filter_map(|name| name.parse().ok()).into_set()
 }
 
 fn names(nodes: &BTreeSet<NodeName>) -> Vec<String> {

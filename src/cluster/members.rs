@@ -6,7 +6,7 @@ use roxmltree::{Document, Node};
 
 use super::{Cluster, ClusterError, bounded};
 use crate::sys::{Deadline, Program};
-use crate::types::NodeName;
+use crate::types::{Gather, NodeName};
 
 /// This node's name: as Pacemaker gave it, else as the cluster knows it, else the host's.
 ///
@@ -122,7 +122,7 @@ fn values(document: &Document<'_>, attribute: &str) -> BTreeMap<NodeName, String
         let entry = node.children().find(|child| child.attribute("name") == Some(attribute))?;
         Some((node.attribute("name")?.parse().ok()?, entry.attribute("value")?.to_owned()))
     };
-    nodes.filter_map(value).collect()
+    nodes.filter_map(value).into_map()
 }
 
 fn promoted(document: &Document<'_>, resource: &str) -> Vec<NodeName> {

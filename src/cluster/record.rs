@@ -15,7 +15,7 @@ use std::str::FromStr;
 use super::{Cluster, ClusterError, bounded};
 use crate::policy::rejoin::Reference;
 use crate::sys::{Deadline, Program, Running};
-use crate::types::{History, Lsn, NodeName, SystemId, Timeline};
+use crate::types::{Gather, History, Lsn, NodeName, SystemId, Timeline};
 
 /// What a primary says of itself, as `<system identifier> <node> <history>`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -172,7 +172,7 @@ impl Cluster {
     /// When the attribute daemon does not answer.
     pub fn witnessed(&self, deadline: Deadline) -> Result<BTreeMap<NodeName, Timeline>, ClusterError> {
         let entries = self.read_attribute(&self.reserved_name(), deadline)?;
-        Ok(entries.into_iter().filter_map(|entry| Some((entry.node, entry.value.parse().ok()?))).collect())
+        Ok(entries.into_iter().filter_map(|entry| Some((entry.node, entry.value.parse().ok()?))).into_map())
     }
 
     /// Puts the number on these nodes, all at the same time. It is enough that one of them keeps it.
@@ -207,7 +207,7 @@ impl Cluster {
     /// When the attribute daemon does not answer.
     pub fn blind_primaries(&self, deadline: Deadline) -> Result<BTreeMap<String, String>, ClusterError> {
         let entries = self.read_attribute(&self.blind_name(), deadline)?;
-        Ok(entries.into_iter().map(|entry| (entry.node.to_string(), entry.value)).collect())
+        Ok(entries.into_iter().map(|entry| (entry.node.to_string(), entry.value)).into_map())
     }
 
     /// Starts saying so of this node.

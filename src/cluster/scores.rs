@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Cluster, ClusterError, bounded, finish};
 use crate::sys::{Deadline, Pace, Program, Running};
-use crate::types::{NodeName, Score};
+use crate::types::{Gather, NodeName, Score};
 
 impl Cluster {
     /// The scores of all nodes. A value that is no number is as good as none.
@@ -14,7 +14,7 @@ impl Cluster {
     /// When the attribute daemon does not answer.
     pub fn scores(&self, deadline: Deadline) -> Result<BTreeMap<NodeName, Score>, ClusterError> {
         let entries = self.read_attribute(&self.score_name(), deadline)?;
-        Ok(entries.into_iter().filter_map(|entry| Some((entry.node, entry.value.parse().ok()?))).collect())
+        Ok(entries.into_iter().filter_map(|entry| Some((entry.node, entry.value.parse().ok()?))).into_map())
     }
 
     /// Writes scores, all at the same time. A `None` removes one.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{Cluster, ClusterError, bounded, finish};
 use crate::sys::{Deadline, Program, Running};
-use crate::types::NodeName;
+use crate::types::{Gather, NodeName};
 
 impl Cluster {
     /// Shows in few words what this node's instance is doing, as the public attribute `<resource>-state`, or nothing any more.
@@ -21,7 +21,7 @@ impl Cluster {
     /// When the attribute daemon does not answer.
     pub fn states(&self, deadline: Deadline) -> Result<BTreeMap<NodeName, String>, ClusterError> {
         let entries = self.read_attribute(&self.state_name(), deadline)?;
-        Ok(entries.into_iter().map(|entry| (entry.node, entry.value)).collect())
+        Ok(entries.into_iter().map(|entry| (entry.node, entry.value)).into_map())
     }
 
     /// Starts showing the state.

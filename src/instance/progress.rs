@@ -1,6 +1,5 @@
 //! Watching whether server processes get anywhere, by what `/proc` counts of their work.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -9,6 +8,7 @@ use super::processes::{Processes, is_alive, is_suspended, postmaster_among, titl
 use super::{Instance, Session};
 use crate::policy::progress::{Work, Works, has_worked};
 use crate::sys::{Deadline, Pace, ms_since_boot};
+use crate::types::Gather;
 
 /// Between one look and the next.
 const STEP: Duration = Duration::from_millis(200);
@@ -71,8 +71,8 @@ impl Whom {
             Whom::These(pids) => pids.clone(),
             Whom::Titled(data, titles) => titled(data, titles),
         };
-        let all = pids.iter().flat_map(|pid| family(*pid)).collect::<BTreeSet<_>>();
-        all.into_iter().filter_map(|pid| Some((pid, work(pid)?))).collect()
+        let all = pids.iter().flat_map(|pid| family(*pid)).into_set();
+        all.into_iter().filter_map(|pid| Some((pid, work(pid)?))).into_map()
     }
 }
 

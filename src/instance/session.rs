@@ -15,6 +15,7 @@ use super::login::Login;
 use crate::policy::address::Place;
 use crate::policy::settings::Settings;
 use crate::sys::Deadline;
+use crate::types::Gather;
 
 /// How long a server may take for its first words after a connection has failed. The deadline may be used up.
 const FIRST_WORDS: Duration = Duration::from_millis(500);
@@ -124,7 +125,7 @@ impl Session {
         let sql = format!("select name, setting from pg_settings where name in ('{}')", names.join("', '"));
         let pair = |row: Row| row.into_iter().collect::<Option<Vec<_>>>()?.try_into().ok();
         let pairs = self.query(&sql, deadline)?.into_iter().filter_map(pair);
-        Ok(pairs.map(|[name, value]: [String; 2]| (name, value)).collect())
+        Ok(pairs.map(|[name, value]: [String; 2]| (name, value)).into_map())
     }
 
     /// Asks for a checkpoint and waits for it.

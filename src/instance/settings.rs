@@ -6,6 +6,7 @@ use super::files::read_up_to;
 use super::{Instance, words};
 use crate::policy::settings::Settings;
 use crate::sys::{Deadline, IdentityError, Program, ProgramError, Running};
+use crate::types::Gather;
 
 /// The longest file of rules that is looked at.
 const LONGEST_HBA: u64 = 1 << 20;
@@ -70,6 +71,6 @@ impl Instance {
             let value = running.finish(deadline).map_err(|cause| SettingsError::Read { name, cause })?;
             Ok((name.to_owned(), value.trim_end_matches('\n').to_owned()))
         });
-        answers.collect()
+        answers.collect::<Result<Vec<_>, SettingsError>>().map(|pairs| pairs.into_iter().into_map())
     }
 }

@@ -10,7 +10,7 @@ use super::session::Row;
 use super::{Session, SqlError};
 use crate::policy::slots::{BOUNDED_FROM, Slot};
 use crate::sys::{Deadline, Pace};
-use crate::types::{Lsn, SlotName};
+use crate::types::{Gather, Lsn, SlotName};
 
 /// One query for all facts, also those that version 12 does not have: `max_slot_wal_keep_size` and `wal_status` came
 /// with 13, `synchronized_standby_slots` and `invalidation_reason` with 17, its reason `idle_timeout` with 18. A role without pg_monitor does not see the receiver's status; that counts as streaming.
@@ -161,7 +161,7 @@ fn facts(rows: &[Row]) -> Option<SlotFacts> {
 /// A list of identifiers; a slot's name needs no quotes, and may have them.
 fn listed(text: &str) -> BTreeSet<String> {
     let names = text.split(',').map(|name| name.trim().trim_matches('"'));
-    names.filter(|name| !name.is_empty()).map(str::to_owned).collect()
+    names.filter(|name| !name.is_empty()).map(str::to_owned).into_set()
 }
 
 fn slot(row: &Row) -> Option<Slot> {

@@ -21,7 +21,7 @@ use super::ControlData;
 use super::wal::{name_of_segment, parse_segment_name, read_history};
 use super::wal_page::{Kind, PAGE, Page, header_at};
 use super::wal_records::{Pages, end_of_records, first_record};
-use crate::types::{History, Lsn, Position, Timeline};
+use crate::types::{Gather, History, Lsn, Position, Timeline};
 
 /// Where a recovery of this instance would begin, or is at least.
 #[derive(Clone, Copy, Debug)]
@@ -107,7 +107,7 @@ fn segments(pg_wal: &Path, segment_size: u64) -> io::Result<Segments> {
 /// The timelines that recovery may come to, the youngest first.
 fn timelines(segments: &Segments, begin: Begin, segment_size: u64) -> Vec<Timeline> {
     let first = begin.at.0 / segment_size.max(PAGE);
-    let found: BTreeSet<_> = segments.range(first..).flat_map(|(_, timelines)| timelines.iter().copied()).collect();
+    let found: BTreeSet<_> = segments.range(first..).flat_map(|(_, timelines)| timelines.iter().copied()).into_set();
     found.into_iter().rev().filter(|timeline| *timeline >= begin.timeline).collect()
 }
 

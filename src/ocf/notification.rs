@@ -1,7 +1,7 @@
 //! The variables that describe a transition ("Pacemaker Explained", clone notifications).
 
 use super::Environment;
-use crate::types::NodeName;
+use crate::types::{Gather, NodeName};
 
 /// Before or after the operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,10 +72,7 @@ impl Notification {
     pub fn present_at_promotion(&self) -> Vec<NodeName> {
         let running = [&self.active, &self.promoted, &self.unpromoted].into_iter().flatten();
         let staying = running.filter(|node| !self.stop.contains(node));
-        let mut present: Vec<NodeName> = staying.chain(&self.start).cloned().collect();
-        present.sort();
-        present.dedup();
-        present
+        staying.chain(&self.start).cloned().into_set().into_iter().collect()
     }
 }
 

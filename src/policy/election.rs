@@ -33,10 +33,9 @@
 //! such a node takes no writes; what it alone received is lost to asynchronous replication.
 
 use std::cmp::Reverse;
-use std::collections::BTreeSet;
 
 use super::candidacy::{Objection, OnRecord, confirm};
-use crate::types::{History, Lsn, NodeName, Position, Timeline};
+use crate::types::{Gather, History, Lsn, NodeName, Position, Timeline};
 pub use crate::types::{Reach, Vote};
 
 /// Bytes to replay that speak for another node only beyond this: some seconds of replay, which a change of the candidate
@@ -365,9 +364,8 @@ fn forked_beyond(ours: Position, votes: &[(NodeName, Vote)]) -> Option<(&NodeNam
 
 fn without_position(votes: &[(NodeName, Vote)]) -> Vec<(NodeName, Vote)> {
     let unknown = |vote: &Vote| matches!(vote, Vote::Unknown { .. } | Vote::Silent);
-    let mut nodes: Vec<_> = votes.iter().filter(|(_, vote)| unknown(vote)).cloned().collect();
-    nodes.sort_by(|a, b| a.0.cmp(&b.0));
-    nodes
+    let nodes = votes.iter().filter(|(_, vote)| unknown(vote)).cloned();
+    nodes.into_map().into_iter().collect()
 }
 
 /// The position left by a primary is the *beginning* of its shutdown checkpoint record: a standby that
@@ -397,7 +395,7 @@ pub fn binding(
 #[must_use]
 pub fn electorate<'a>(votes: impl IntoIterator<Item = (&'a NodeName, &'a [NodeName])>) -> Vec<NodeName> {
     let all = votes.into_iter().flat_map(|(voter, among)| among.iter().chain([voter]));
-    all.collect::<BTreeSet<_>>().into_iter().cloned().collect()
+    all.into_set().into_iter().cloned().collect()
 }
 
 /// The bytes that separate the candidate from what a stopped node holds, the record at `theirs`

@@ -10,7 +10,7 @@
 //! | catches up, is behind, is not connected | no |
 
 use super::score::Connected;
-use crate::types::{Lsn, NodeName};
+use crate::types::{Gather, Lsn, NodeName};
 
 /// A segment. What is on the way is sent before a fast shutdown ends, and before a recovery ends nothing is written.
 pub const CLOSE: u64 = 16 << 20;
@@ -21,10 +21,8 @@ pub fn close(connected: &[Connected], end: Lsn) -> Vec<NodeName> {
     let is_close = |standby: &&Connected| {
         standby.state == "streaming" && standby.flushed.is_some_and(|flushed| end.bytes_beyond(flushed) <= CLOSE)
     };
-    let mut names: Vec<_> = connected.iter().filter(is_close).map(|standby| standby.name.clone()).collect();
-    names.sort();
-    names.dedup();
-    names
+    let names = connected.iter().filter(is_close).map(|standby| standby.name.clone());
+    names.into_set().into_iter().collect()
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::slots::{View, own_slots};
-use crate::types::{Lsn, NodeName, SlotName};
+use crate::types::{Gather, Lsn, NodeName, SlotName};
 
 /// Segments that a connected member may be behind without being held.
 const FAR: u64 = 2;
@@ -54,7 +54,7 @@ pub fn hold(view: &View<'_>, before: &Hold) -> Hold {
         let was_held = before.0.get(node).is_some_and(Option::is_some);
         Some((node.clone(), held_at(view, restart, connected, was_held)))
     };
-    Hold(own_slots(view.slots).iter().filter_map(word).collect())
+    Hold(own_slots(view.slots).iter().filter_map(word).into_map())
 }
 
 /// Where the WAL of a member is held. `connected` is what a connected member has.
@@ -92,8 +92,8 @@ impl FromStr for Hold {
         if text == "none" {
             return Ok(Hold::default());
         }
-        let words: Result<BTreeMap<_, _>, ()> = text.split(' ').map(word).collect();
-        words.map(Hold)
+        let words: Result<Vec<_>, ()> = text.split(' ').map(word).collect();
+        words.map(|words| Hold(words.into_iter().into_map()))
     }
 }
 

@@ -21,7 +21,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::types::{Lsn, NodeName, Score};
+use crate::types::{Gather, Lsn, NodeName, Score};
 
 /// A WAL receiver that is connected to the primary, as `pg_stat_replication` tells.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -143,7 +143,7 @@ fn is_in_order(view: &View<'_>, eligible: &BTreeMap<NodeName, Lsn>, spared: &[&N
         let better = eligible.iter().filter(|(_, other)| at.bytes_beyond(**other) > TOLERANCE);
         better.clone().all(|(other, _)| score(other).is_some_and(|s| s < own))
     };
-    let distinct: BTreeSet<_> = eligible.keys().filter_map(score).collect();
+    let distinct: BTreeSet<_> = eligible.keys().filter_map(score).into_set();
     let lowest = distinct.first().copied();
     distinct.len() == eligible.len()
         && eligible.iter().all(|(node, at)| fits(node, *at))
@@ -155,7 +155,7 @@ fn ranked(eligible: &BTreeMap<NodeName, Lsn>, spared: &[&NodeName]) -> BTreeMap<
     let mut order: Vec<_> = eligible.iter().collect();
     order.sort_by(|a, b| b.1.cmp(a.1).then_with(|| a.0.cmp(b.0)));
     let nodes = order.into_iter().map(|(node, _)| node).chain(spared.iter().copied());
-    nodes.enumerate().map(|(rank, node)| (node.clone(), Score::of_rank(rank))).collect()
+    nodes.enumerate().map(|(rank, node)| (node.clone(), Score::of_rank(rank))).into_map()
 }
 
 fn changes(view: &View<'_>, mut wanted: BTreeMap<NodeName, Score>) -> Vec<(NodeName, Score)> {

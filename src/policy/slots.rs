@@ -27,7 +27,7 @@ use std::time::Duration;
 
 use super::hold::Hold;
 use crate::ocf::UseSlots;
-use crate::types::{Lsn, NodeName, Role, SlotName};
+use crate::types::{Gather, Lsn, NodeName, Role, SlotName};
 
 /// How long the slot of a node that left the cluster's configuration is kept.
 pub const GRACE: Duration = Duration::from_secs(600);
@@ -210,7 +210,7 @@ pub fn own_slots(slots: &[Slot]) -> Vec<OwnSlot<'_>> {
 #[must_use]
 pub fn left_behind(slots: &[Slot], members: &Members, own: &NodeName) -> BTreeSet<SlotName> {
     let kept = members.others(own);
-    own_slots(slots).into_iter().map(|slot| slot.name).filter(|name| !kept.contains_key(name)).collect()
+    own_slots(slots).into_iter().map(|slot| slot.name).filter(|name| !kept.contains_key(name)).into_set()
 }
 
 /// Whether a standby's slots have fallen so far behind, and its replay has come so far since the last look, that
@@ -235,7 +235,7 @@ pub fn plan(view: &View<'_>) -> Vec<Step> {
     }
     let kept = given_up(view, &named).map(|step| unless_named(view, step));
     let dropped = dropped(view, &slots);
-    let gone: BTreeSet<_> = dropped.iter().map(|(name, _)| name.clone()).collect();
+    let gone: BTreeSet<_> = dropped.iter().map(|(name, _)| name.clone()).into_set();
     let staying: Vec<_> = slots.into_iter().filter(|own| !gone.contains(&own.name)).collect();
     let drops = dropped.into_iter().map(|(name, why)| unless_named(view, Step::Drop(name, why)));
     kept.into_iter()
@@ -295,14 +295,14 @@ fn created(view: &View<'_>, staying: &[OwnSlot<'_>]) -> Vec<Step> {
         return Vec::new();
     }
     let instances = view.members.into_iter().flat_map(|members| &members.instances);
-    let wanted: BTreeSet<_> = instances.filter(|node| *node != view.own).map(SlotName::of).collect();
+    let wanted: BTreeSet<_> = instances.filter(|node| *node != view.own).map(SlotName::of).into_set();
     let is_there = |name: &SlotName| staying.iter().any(|own| own.name == *name);
     wanted.into_iter().filter(|name| !is_there(name)).map(Step::Create).collect()
 }
 
 fn advanced(view: &View<'_>, staying: &[OwnSlot<'_>]) -> Vec<Step> {
     let targets = match view.role {
-        Role::Primary => view.flushed.iter().map(|(node, at)| (SlotName::of(node), *at)).collect(),
+        Role::Primary => view.flushed.iter().map(|(node, at)| (SlotName::of(node), *at)).into_map(),
         Role::Standby => view.look.map(|look| allowed(&look, staying, view.segment)).unwrap_or_default(),
     };
     let worth_it = |own: &OwnSlot<'_>| {
@@ -315,10 +315,10 @@ fn advanced(view: &View<'_>, staying: &[OwnSlot<'_>]) -> Vec<Step> {
 
 /// How far a standby may move each slot.
 fn allowed(look: &Look<'_>, staying: &[OwnSlot<'_>], segment: u64) -> BTreeMap<SlotName, Lsn> {
-    let held: BTreeMap<_, _> = look.hold.held().map(|(node, at)| (SlotName::of(node), at)).collect();
+    let held: BTreeMap<_, _> = look.hold.held().map(|(node, at)| (SlotName::of(node), at)).into_map();
     let own = Lsn(look.replayed_before.0.saturating_sub(DISTANCE * segment));
     let limit = |name: &SlotName| held.get(name).map_or(own, |at| own.min(*at));
-    staying.iter().map(|own| (own.name.clone(), limit(&own.name))).collect()
+    staying.iter().map(|own| (own.name.clone(), limit(&own.name))).into_map()
 }
 
 impl View<'_> {
@@ -348,7 +348,7 @@ impl Members {
     #[must_use]
     pub fn others(&self, own: &NodeName) -> BTreeMap<SlotName, &NodeName> {
         let others = self.nodes.iter().chain(&self.instances).filter(|node| *node != own);
-        others.map(|node| (SlotName::of(node), node)).collect()
+        others.map(|node| (SlotName::of(node), node)).into_map()
     }
 }
 

@@ -1,5 +1,6 @@
 //! The values that every part of the agent speaks of.
 
+mod gather;
 mod history;
 mod lsn;
 mod node;
@@ -8,6 +9,7 @@ mod slot;
 mod state;
 mod vote;
 
+pub use gather::Gather;
 pub use history::{Common, History, PromotionId, Stretch, SystemId};
 pub use lsn::{Lsn, ParsePositionError, Position, Timeline};
 pub use node::{NodeName, ParseNodeNameError};

@@ -10,7 +10,7 @@ use crate::policy::hold::Hold;
 use crate::policy::primary_slot::{View, needs_the_primarys_word};
 use crate::policy::slots::{Members, Volume, left_behind, needs_look};
 use crate::sys::ms_since_boot;
-use crate::types::{Lsn, NodeName, SlotName};
+use crate::types::{Gather, Lsn, NodeName, SlotName};
 
 /// How often the cluster is asked whether it still knows a node that is away.
 const NODES: Duration = Duration::from_secs(300);
@@ -36,7 +36,7 @@ impl Keeper<'_> {
         };
         let follows = |receiver: &Receiver| !["startup", "backup", "stopping"].contains(&receiver.state.as_str());
         let standbys = receivers.into_iter().filter(follows);
-        Ok(standbys.filter_map(|receiver| Some((node(&receiver.name)?, receiver.flushed?))).collect())
+        Ok(standbys.filter_map(|receiver| Some((node(&receiver.name)?, receiver.flushed?))).into_map())
     }
 
     pub(super) fn surroundings(&mut self, somebody_is_away: bool) -> Surroundings {
@@ -56,7 +56,7 @@ impl Keeper<'_> {
                 Err(error) => tell_of_cluster(&mut self.notes, READ_NODES, &error),
             }
         }
-        let nodes = |names: &[String]| names.iter().filter_map(|name| name.parse().ok()).collect();
+        let nodes = |names: &[String]| names.iter().filter_map(|name| name.parse().ok()).into_set();
         let members = Members { nodes: nodes(&self.notes.nodes), instances: nodes(&self.notes.instances) };
         (!members.nodes.is_empty()).then_some(members)
     }
@@ -64,11 +64,11 @@ impl Keeper<'_> {
     /// Every instance that was started has a promotion score, were it minus infinity.
     fn ask_for_members(&self) -> Result<Members, ClusterError> {
         let cluster = &self.agent.cluster;
-        let nodes: BTreeSet<_> = cluster.nodes(self.deadline.at_most(QUESTION))?.into_iter().collect();
+        let nodes: BTreeSet<_> = cluster.nodes(self.deadline.at_most(QUESTION))?.into_iter().into_set();
         if !nodes.contains(&self.own) {
             return Err(ClusterError::Output("crm_node -l"));
         }
-        Ok(Members { nodes, instances: cluster.scores(self.deadline.at_most(QUESTION))?.into_keys().collect() })
+        Ok(Members { nodes, instances: cluster.scores(self.deadline.at_most(QUESTION))?.into_keys().into_set() })
     }
 
     fn note(&mut self, members: &Members) {
@@ -84,9 +84,9 @@ impl Keeper<'_> {
         let Some(members) = members else { return BTreeMap::new() };
         let left = left_behind(&self.facts.slots, members, &self.own);
         let since = |name: &SlotName| self.notes.left.get(name.as_str()).copied().unwrap_or_else(now);
-        let left: BTreeMap<_, _> = left.into_iter().map(|name| (since(&name), name)).map(|(s, n)| (n, s)).collect();
-        self.notes.left = left.iter().map(|(name, since)| (name.to_string(), *since)).collect();
-        left.into_iter().map(|(name, since)| (name, time_since(since))).collect()
+        let left: BTreeMap<_, _> = left.into_iter().map(|name| (since(&name), name)).map(|(s, n)| (n, s)).into_map();
+        self.notes.left = left.iter().map(|(name, since)| (name.to_string(), *since)).into_map();
+        left.into_iter().map(|(name, since)| (name, time_since(since))).into_map()
     }
 
     /// The volume of the WAL, where no setting bounds what a slot retains.

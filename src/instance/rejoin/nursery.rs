@@ -14,6 +14,7 @@ use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use super::outside::is_mount_point;
 use crate::instance::files::sync_directory;
 use crate::policy::placing::{self, Next, Place};
+use crate::types::Gather;
 
 const PREFIX: &str = ".pgbaton-copy-";
 /// Without it no directory is an instance: it comes up last.
@@ -110,10 +111,8 @@ impl Nursery {
 
 /// The names in a directory, in their order; none when it cannot be read.
 fn entries(directory: &Path) -> Vec<OsString> {
-    let mut names: Vec<_> =
-        fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.file_name()).collect();
-    names.sort();
-    names
+    let names = fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.file_name());
+    names.into_set().into_iter().collect()
 }
 
 /// The first of them that is so, for people.

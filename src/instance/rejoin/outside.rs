@@ -14,6 +14,7 @@ use super::keep_aside::{LIST, write_list};
 use super::nursery;
 use crate::instance::files::{beside, sync_parent};
 use crate::policy::aside::{self, Back, Old, Site, Step, next, next_back, refusal};
+use crate::types::Gather;
 
 /// A directory outside of the data directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,12 +56,8 @@ impl Outside {
 
 /// The entries of a directory, in their order; none when it cannot be read.
 fn entries(directory: &Path) -> Vec<PathBuf> {
-    let mut paths = Vec::new();
-    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
-        paths.push(entry.path());
-    }
-    paths.sort();
-    paths
+    let paths = fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path());
+    paths.into_set().into_iter().collect()
 }
 
 /// The links of a data directory that may lead elsewhere: tablespaces, WAL.

@@ -16,6 +16,7 @@ use super::keep_aside::is_list;
 use super::nursery;
 use super::outside::links;
 use crate::instance::files::{beside, sync_directory};
+use crate::types::Gather;
 
 /// What PostgreSQL makes at the top of a data directory (storage.sgml, "Database File Layout"; the files of backups are
 /// those of xlogrecovery.h), from version 12 to 18. Directories of later versions begin with `pg_`.
@@ -231,7 +232,7 @@ pub(super) fn clear_way(list: &[PathBuf], kept: &Path, data: &Path) -> io::Resul
 /// # Errors
 /// When a directory cannot be read.
 pub(super) fn that_came_along(own: &[PathBuf], data: &Path) -> Result<Vec<PathBuf>, String> {
-    let own: BTreeSet<&Path> = own.iter().map(PathBuf::as_path).collect();
+    let own: BTreeSet<&Path> = own.iter().map(PathBuf::as_path).into_set();
     let is_needed = |name: &Path| name.to_str().is_some_and(|text| NEEDED.contains(&text));
     let all = list(data)?;
     let came = all.into_iter().filter(|name| !own.contains(name.as_path()) && !is_needed(name));

@@ -14,6 +14,7 @@ use super::own_files::in_place_of;
 use super::shape;
 use crate::instance::files::{beside, sync_directory, sync_parent};
 use crate::instance::wal::parse_segment_name;
+use crate::types::Gather;
 
 /// What the recovery has overwritten is kept below this name.
 const BEFORE_RECOVERY: &str = "before-recovery";
@@ -89,7 +90,7 @@ pub(super) fn numbers(wal: &Path, segment_size: u64) -> io::Result<BTreeSet<u64>
         let (_, number) = parse_segment_name(&name, segment_size)?;
         is_written(&wal.join(name), number, segment_size).then_some(number)
     };
-    Ok(names(wal)?.into_iter().filter_map(written).collect())
+    Ok(names(wal)?.into_iter().filter_map(written).into_set())
 }
 
 fn wanted(data: &Path, first: u64, segment_size: u64) -> io::Result<Vec<String>> {
@@ -111,12 +112,11 @@ fn is_written(path: &Path, number: u64, segment_size: u64) -> bool {
 }
 
 fn names(directory: &Path) -> io::Result<Vec<String>> {
-    let mut names = Vec::new();
+    let mut names = BTreeSet::new();
     for entry in fs::read_dir(directory)? {
         names.extend(entry?.file_name().into_string());
     }
-    names.sort();
-    Ok(names)
+    Ok(names.into_iter().collect())
 }
 
 fn is_same(data: &Path, kept: &Path, name: &str) -> bool {

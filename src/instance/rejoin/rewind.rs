@@ -26,7 +26,7 @@ use crate::instance::wal::parse_segment_name;
 use crate::instance::{ControlData, Instance, signal_file, words};
 use crate::policy::attempt::first_gap;
 use crate::sys::{Deadline, Output, Owner, Pace, Program, sync_filesystem_of, sync_tells_errors};
-use crate::types::{Lsn, Timeline};
+use crate::types::{Gather, Lsn, Timeline};
 
 /// A copy of any size must be able to end; the worker's end is the agent's business.
 const LONG: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -163,7 +163,7 @@ impl Rewind<'_> {
         let names = self.source.ask(self.instance, &self.owner, sql, Deadline::after(SHORT));
         let names = names.map_err(|e| log::info!("the source does not tell what WAL it has: {e}")).ok()?;
         let numbers = names.lines().filter_map(|name| parse_segment_name(name, segment_size));
-        Some(numbers.map(|(_, number)| number).collect())
+        Some(numbers.map(|(_, number)| number).into_set())
     }
 
     fn fill_in(&self, way: Way, kept: &Path) -> io::Result<()> {

@@ -12,6 +12,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::instance::files::sync_directory;
+use crate::types::Gather;
 
 const NAME: &str = "shape";
 
@@ -55,7 +56,8 @@ fn parse(text: &str) -> io::Result<Shape> {
         let (size, path) = line.split_once(' ')?;
         Some((path.into(), size.parse().ok()?))
     };
-    text.lines().map(line).collect::<Option<_>>().ok_or_else(|| io::ErrorKind::InvalidData.into())
+    let lines: Option<Vec<_>> = text.lines().map(line).collect();
+    lines.map(|lines| lines.into_iter().into_map()).ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
 fn of(data: &Path) -> io::Result<Shape> {
