@@ -346,3 +346,31 @@ fn a_standby_that_was_started_without_an_archive_that_hangs_is_not_cloned_at_onc
     assert_eq!(standby.seen(), Seen::Standby);
     assert!(standby.kept_aside().is_empty());
 }
+
+/// The timer of a connection's keepalive in hundredths of a second, as /proc/net/tcp has it (proc(5)).
+fn keepalives_of_port(table: &str, port: u16) -> Vec<u64> {
+    let local = format!(":{port:04X}");
+    let lines = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let connected = lines.filter(|fields| fields.len() > 5 && fields[1].ends_with(&local) && fields[3] == "01");
+    let timers = connected.filter_map(|fields| fields[5].strip_prefix("02:").map(str::to_owned));
+    timers.map(|due| u64::from_str_radix(&due, 16).unwrap()).collect()
+}
+
+/// A node that loses its power ends no connection: the primary has to find out that nobody is there.
+#[test]
+fn the_hold_of_a_node_that_is_lost_ends_soon() {
+    let tcp = "listen_addresses = '127.0.0.1'";
+    let Diverged { old, new, .. } = diverged();
+    new.configure(tcp);
+    new.stop_fast();
+    new.run_as_primary();
+    old.configure("primary_conninfo = 'host=127.0.0.1 port=5999 user=postgres application_name=srv1'");
+    let table = old.data.with_file_name("connections");
+    // The slot is held meanwhile, and that connection has nothing to say.
+    let bin = bindir_with(&old, "pg_rewind", &format!("cat /proc/net/tcp >>{}\nexec $real \"$@\"", table.display()));
+    old.call("start").parameter("bindir", bin.to_str().unwrap()).timeout(60_000).run().expect_code(0);
+    expect_following(&old, &new);
+    let table = fs::read_to_string(&table).unwrap();
+    let due = keepalives_of_port(&table, 5999);
+    assert!(due.iter().any(|due| *due <= 1000), "{due:?} of {table}");
+}

@@ -1,7 +1,8 @@
 //! Holding the source's WAL while an instance is rewound to it, or cloned from it.
 //!
 //! A checkpoint of the source may remove WAL that the rewound instance needs next, or the copy. A temporary replication slot keeps
-//! it, from the source's last checkpoint on, and goes with its connection, whatever becomes of this node. Where the role may
+//! it, from the source's last checkpoint on, and goes with its connection. The source ends that when this node is lost: it is told
+//! to look for it, which by itself it does after two hours (`tcp_keepalive_time` in tcp(7)). Where the role may
 //! not make one, or there is none left, it is done without: what a rewind needs is looked for afterwards, and a copy that lacks
 //! WAL fails.
 
@@ -16,6 +17,10 @@ use crate::sys::Owner;
 
 /// How long the source may take to make the slot.
 const MAKING: Duration = Duration::from_secs(10);
+/// The source's own settings of TCP, for this session: 25 seconds after a loss of this node the slot is gone. Any role may set
+/// them, and over a Unix socket they are without effect.
+const ENDS_SOON: &str = "set tcp_keepalives_idle = 10; set tcp_keepalives_interval = 5; set tcp_keepalives_count = 3; \
+                         set tcp_user_timeout = 25000;";
 /// What `psql` prints when it has done all that it was told, with or without success.
 const END: &str = "end of orders";
 
@@ -39,7 +44,7 @@ pub(super) fn hold(source: &Source, instance: &Instance, owner: &Owner, ticket: 
     let mut hold = Hold(child);
     // The first order fails before version 14, which ends nothing: psql goes on with the next one.
     let orders = format!(
-        "set idle_session_timeout = 0;\nselect 'held from ' || lsn from pg_create_physical_replication_slot('rewind_{ticket}', true, true);\n\\echo {END}\n"
+        "set idle_session_timeout = 0;\n{ENDS_SOON}\nselect 'held from ' || lsn from pg_create_physical_replication_slot('rewind_{ticket}', true, true);\n\\echo {END}\n"
     );
     hold.0.stdin.as_mut()?.write_all(orders.as_bytes()).ok()?;
     let answer = BufReader::new(hold.0.stdout.take()?).lines().map_while(Result::ok);
