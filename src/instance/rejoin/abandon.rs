@@ -44,7 +44,14 @@ fn abandon(data: &Path) -> io::Result<String> {
         return Err(io::Error::other("it is under way; stop the resource on this node first"));
     };
     match Marker::read(data) {
-        Ok(Some(marker)) if marker.phase == Phase::Waiting || marker.phase == Phase::Done || marker.is_untouched() => {
+        // The others' election and the agent's next attempt go by the marker: what the server needs may be lost.
+        Ok(Some(marker)) if marker.phase == Phase::Done => Err(io::Error::other(format!(
+            "it is done, and the server has not answered since; start the resource on this node: then {} goes, or, when the server \
+             needs WAL that was lost with {}, the return begins again",
+            marker_path(data).display(),
+            marker.primary
+        ))),
+        Ok(Some(marker)) if marker.phase == Phase::Waiting || marker.is_untouched() => {
             Marker::remove(data)?;
             Ok(format!(
                 "ended; {} is as it was. With rejoin=none the agent does not begin again: {}",
@@ -120,7 +127,6 @@ mod tests {
         for (marker, startable, words) in [
             (marker("Rewind", "Planned"), true, "is as it was"),
             (marker("Rewind", "Saved"), true, "is as it was"),
-            (marker("Rewind", "Done"), true, "is as it was"),
             (marker("Clone", "Waiting"), true, "is as it was"),
             (marker("Rewind", "Kept"), false, "kept in /k"),
             (marker("Clone", "Kept"), false, "kept as /k"),
@@ -137,6 +143,17 @@ mod tests {
             let (version, left) = (data.join(ABANDONED), beside(&data, ".rejoin.abandoned"));
             assert!(startable || (version.exists() && fs::read_to_string(left).unwrap() == marker));
             assert!(abandon(&data).unwrap().contains("no return"));
+        }
+    }
+
+    /// It may need WAL that exists nowhere any more, and the marker is how the agent knows.
+    #[test]
+    fn what_is_done_is_not_told_to_be_as_it_was() {
+        for task in ["Rewind", "Clone"] {
+            let (_home, data) = scene(&marker(task, "Done"));
+            let refused = abandon(&data).unwrap_err().to_string();
+            assert!(refused.contains("start the resource"), "{refused}");
+            assert!(data.join(VERSION).exists() && Marker::read(&data).unwrap().is_some());
         }
     }
 
