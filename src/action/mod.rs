@@ -89,17 +89,20 @@ pub fn rejoin(environment: &Environment, ticket: u64) -> Result<(), Failure> {
 /// # Errors
 /// When it is under way, or a file cannot be renamed.
 pub fn abandon(data: &Path) -> Result<String, Failure> {
-    let unknown =
-        || Failure::generic(format!("{}: no such directory, or root's; name a data directory", data.display()));
+    let unknown = || {
+        let data = data.display();
+        Failure::generic(format!(
+            "{data}: no such directory, root's, or behind another user's link; name a data directory"
+        ))
+    };
     // The marker lies beside the path that the agent is given, which may be a link, and may lead to nothing now.
+    let owner = owner_of_return(data)?.ok_or_else(unknown)?;
     let parent = data.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let data = match data.file_name() {
         Some(name) => parent.canonicalize().map(|parent| parent.join(name)),
         None => data.canonicalize(),
     };
     let data = data.map_err(|_| unknown())?;
-    let marker = crate::instance::rejoin::marker_path(&data);
-    let owner = Owner::of_path(&data).or_else(|| Owner::of_path(&marker)).ok_or_else(unknown)?;
     let environment = Environment::from([
         ("OCF_RESOURCE_INSTANCE", "abandon"),
         ("OCF_RESKEY_pgdata", data.to_str().ok_or_else(unknown)?),
@@ -107,6 +110,21 @@ pub fn abandon(data: &Path) -> Result<String, Failure> {
     ]);
     let request = Request::read(&environment).map_err(|e| Failure::generic(e.to_string()))?;
     Instance::new(&request.parameters, &request.resource).abandon_rejoin(Deadline::after(Duration::from_secs(60)))
+}
+
+/// Whoever has put a marker there has no part in another user's directory.
+fn owner_of_return(data: &Path) -> Result<Option<Owner>, Failure> {
+    let marker = crate::instance::rejoin::marker_path(data);
+    match (Owner::of_path(data), Owner::of_path(&marker)) {
+        (Some(owner), Some(other)) if owner.uid() != other.uid() => Err(Failure::generic(format!(
+            "{} is {}'s, and {} is {}'s; remove what is not yours",
+            data.display(),
+            owner.name(),
+            marker.display(),
+            other.name()
+        ))),
+        (owner, marker) => Ok(owner.or(marker)),
+    }
 }
 
 impl Agent {

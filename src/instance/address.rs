@@ -4,7 +4,6 @@ use std::fs;
 use std::path::Path;
 
 use super::files::read_small;
-use super::processes::Processes;
 use super::{Instance, PidFile, Session, SqlError};
 use crate::policy::address::{Place, places};
 use crate::sys::Deadline;
@@ -51,7 +50,7 @@ impl Instance {
         let directory =
             file.and_then(|file| file.socket_directory.as_deref()).map(|path| resolved(&path.to_string_lossy()));
         let port = file.and_then(|file| file.port);
-        let is_named = |pid| Processes::of(self.data_directory()).is_server(pid);
+        let is_named = |pid| self.processes().is_server(pid);
         let is_alive = file.and_then(|file| file.pid).is_some_and(is_named);
         let mut places = places((&host, self.parameters.pgport().ok()), (directory.as_deref(), port));
         // The path of a socket has to be short, and a password file knows it by the parameter's name.
@@ -69,7 +68,7 @@ impl Instance {
     /// directory's.
     fn proven(&self, place: &Place, session: Session, deadline: Deadline) -> Result<Session, SqlError> {
         let backend = session.backend(deadline)?;
-        let processes = Processes::of(self.data_directory());
+        let processes = self.processes();
         let is_ours = if place.is_certain { !processes.is_strangers(backend) } else { processes.is_server(backend) };
         if is_ours { Ok(session) } else { Err(SqlError::Stranger(format!("{}:{}", place.host, place.port))) }
     }

@@ -157,7 +157,7 @@ impl Instance {
     /// Whether any server process of the data directory is alive.
     #[must_use]
     pub fn is_running(&self) -> bool {
-        !processes::Processes::of(self.data_directory()).all().is_empty()
+        !self.processes().all().is_empty()
     }
 
     /// Tells the server to leave recovery, and does not wait for that.

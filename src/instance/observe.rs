@@ -1,7 +1,7 @@
 //! Looking at the instance: from the cheapest fact to the dearest, and no further than needed.
 
 use super::files::read_small;
-use super::processes::{Processes, is_suspended, is_waiting_login, postmaster_among, title};
+use super::processes::{is_suspended, is_waiting_login, postmaster_among, title};
 use super::{Instance, PidFile, PostmasterStatus, Session, SqlError};
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ impl Instance {
     /// Looks at the instance. A server that is alive has until `deadline` to answer.
     #[must_use]
     pub fn observe(&self, deadline: Deadline) -> Observation {
-        let processes = Processes::of(self.data_directory());
+        let processes = self.processes();
         let file = self.pid_file();
         let named = file.as_ref().and_then(|file| file.pid).filter(|pid| processes.is_server(*pid));
         if let Some(pid) = named {
@@ -54,14 +54,14 @@ impl Instance {
     /// The live postmaster's process id.
     #[must_use]
     pub fn postmaster(&self) -> Option<i32> {
-        let processes = Processes::of(self.data_directory());
+        let processes = self.processes();
         let named = self.pid_file().and_then(|file| file.pid).filter(|pid| processes.is_server(*pid));
         named.or_else(|| postmaster_among(&processes.all()))
     }
 
     /// Whether a login waits for a lock: then the server is alive, whatever it does not answer.
     pub(super) fn login_waits_for_lock(&self) -> bool {
-        Processes::of(self.data_directory()).all().iter().any(|pid| is_waiting_login(&title(*pid)))
+        self.processes().all().iter().any(|pid| is_waiting_login(&title(*pid)))
     }
 
     fn ask(&self, postmaster: i32, file: Option<&PidFile>, deadline: Deadline) -> Observation {

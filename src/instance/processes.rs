@@ -1,7 +1,9 @@
 //! The server processes of a data directory, from `/proc`.
 //!
 //! Every process of a PostgreSQL server has the data directory as its working directory, also after
-//! its postmaster died. That is what makes a process ours; a process id alone may have been reused.
+//! its postmaster died, and is the user's whose directory that is (`checkDataDir` in PostgreSQL's miscinit.c). That is what makes a
+//! process ours; a process id alone may have been reused. The owner may swap the directory at any time for a link to another
+//! user's, which makes no process of that user ours.
 
 use std::fs;
 use std::io;
@@ -11,33 +13,43 @@ use std::path::{Path, PathBuf};
 use nix::libc;
 use nix::sys::signal::Signal;
 
-use crate::sys::ProcessHandle;
+use super::Instance;
+use crate::sys::{Owner, Ownership, ProcessHandle, runs_as};
 
 /// Identifies the processes of one data directory.
 #[derive(Clone, Debug)]
 pub(super) struct Processes {
     path: PathBuf,
     identity: Option<(u64, u64)>,
+    ownership: Ownership,
+    system_user: String,
+}
+
+impl Instance {
+    /// The server processes of the data directory.
+    pub(super) fn processes(&self) -> Processes {
+        Processes::of(self.data_directory(), &self.parameters.system_user)
+    }
 }
 
 impl Processes {
     /// The processes of this data directory, which may be gone or unmounted.
-    pub(super) fn of(data_directory: &Path) -> Self {
+    fn of(data_directory: &Path, system_user: &str) -> Self {
         let identity = fs::metadata(data_directory).ok().map(|meta| (meta.dev(), meta.ino()));
         let path = fs::canonicalize(data_directory).unwrap_or_else(|_| data_directory.to_owned());
-        Processes { path, identity }
+        Processes { path, identity, ownership: Ownership::of(data_directory), system_user: system_user.to_owned() }
     }
 
     /// Whether this process is alive and one of the server's. A zombie is not: it holds nothing.
     pub(super) fn is_server(&self, pid: i32) -> bool {
         let process = PathBuf::from(format!("/proc/{pid}"));
-        self.works_here(&process) && is_postgres(&process) && is_alive(&process)
+        self.works_here(&process) && is_postgres(&process) && is_alive(&process) && self.is_owners(pid)
     }
 
     /// Whether this process is alive and one of another data directory's server.
     pub(super) fn is_strangers(&self, pid: i32) -> bool {
         let process = PathBuf::from(format!("/proc/{pid}"));
-        is_postgres(&process) && is_alive(&process) && !self.works_here(&process)
+        is_postgres(&process) && is_alive(&process) && !(self.works_here(&process) && self.is_owners(pid))
     }
 
     /// Every live server process of the data directory.
@@ -56,6 +68,16 @@ impl Processes {
         });
         if let Err(cause) = sent.or_else(unless_gone) {
             log::warn!("cannot send {signal} to process {pid}: {cause}");
+        }
+    }
+
+    /// By the directory first: a slip in `system_user` hides no server. Where neither is known there is nobody to be mistaken for.
+    fn is_owners(&self, pid: i32) -> bool {
+        match self.ownership {
+            Ownership::Of(uid) if runs_as(pid, uid) => true,
+            known => {
+                Owner::lookup(&self.system_user).map_or(known == Ownership::Unknown, |owner| owner.may_signal(pid))
+            }
         }
     }
 
@@ -151,9 +173,9 @@ mod tests {
     fn a_process_that_is_no_server_is_never_ours() {
         let here = std::env::current_dir().unwrap();
         let own = i32::try_from(std::process::id()).unwrap();
-        assert!(!Processes::of(&here).is_server(own));
-        assert!(!Processes::of(&here).is_server(i32::MAX));
-        assert!(Processes::of(Path::new("/does/not/exist")).all().is_empty());
+        assert!(!Processes::of(&here, "postgres").is_server(own));
+        assert!(!Processes::of(&here, "postgres").is_server(i32::MAX));
+        assert!(Processes::of(Path::new("/does/not/exist"), "postgres").all().is_empty());
     }
 
     #[test]
@@ -161,7 +183,7 @@ mod tests {
         let here = tempfile::tempdir().unwrap();
         let mut other = Command::new("sleep").arg("60").current_dir(here.path()).spawn().unwrap();
         let pid = i32::try_from(other.id()).unwrap();
-        Processes::of(here.path()).send(pid, Signal::SIGKILL);
+        Processes::of(here.path(), "postgres").send(pid, Signal::SIGKILL);
         assert!(other.try_wait().unwrap().is_none());
         other.kill().unwrap();
         other.wait().unwrap();
@@ -173,7 +195,7 @@ mod tests {
         let program = here.path().join("postgres");
         fs::copy("/bin/sleep", &program).unwrap();
         let mut server = Command::new(&program).arg("60").current_dir(here.path()).spawn().unwrap();
-        Processes::of(here.path()).send(i32::try_from(server.id()).unwrap(), Signal::SIGKILL);
+        Processes::of(here.path(), "postgres").send(i32::try_from(server.id()).unwrap(), Signal::SIGKILL);
         assert!(!server.wait().unwrap().success());
     }
 }

@@ -1,10 +1,10 @@
 //! Watching whether server processes get anywhere, by what `/proc` counts of their work.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::processes::{Processes, is_alive, is_suspended, postmaster_among, title};
+use super::processes::{is_alive, is_suspended, postmaster_among, title};
 use super::{Instance, Session};
 use crate::policy::progress::{Work, Works, has_worked};
 use crate::sys::{Deadline, Pace, ms_since_boot};
@@ -22,7 +22,7 @@ enum Whom {
     /// These, as long as they live.
     These(Vec<i32>),
     /// The processes of this data directory that have one of these titles, whichever they are at the moment.
-    Titled(PathBuf, &'static [&'static str]),
+    Titled(Box<Instance>, &'static [&'static str]),
 }
 
 /// A watch over server processes and the programs that they run.
@@ -69,7 +69,7 @@ impl Whom {
     fn works(&self) -> Works {
         let pids = match self {
             Whom::These(pids) => pids.clone(),
-            Whom::Titled(data, titles) => titled(data, titles),
+            Whom::Titled(instance, titles) => instance.titled(titles),
         };
         let all = pids.iter().flat_map(|pid| family(*pid)).into_set();
         all.into_iter().filter_map(|pid| Some((pid, work(pid)?))).into_map()
@@ -81,7 +81,7 @@ impl Instance {
     /// a promotion.
     #[must_use]
     pub fn watch_startup(&self) -> Watch {
-        Watch::over(Whom::Titled(self.data_directory().to_owned(), &["startup"]))
+        Watch::over(Whom::Titled(Box::new(self.clone()), &["startup"]))
     }
 
     /// Whether the startup process is seen to replay, until the deadline. What is delayed on purpose is not: that a promotion ends.
@@ -91,7 +91,7 @@ impl Instance {
         let delay = session.map(|session| session.settings(&[DELAY], deadline));
         let is_delayed = delay
             .is_some_and(|settings| !settings.is_ok_and(|found| found.get(DELAY).is_some_and(|delay| delay == "0")));
-        let is_there = !titled(self.data_directory(), &["startup"]).is_empty();
+        let is_there = !self.titled(&["startup"]).is_empty();
         if !is_there || is_delayed || self.recovery_is_suspended() {
             return false;
         }
@@ -107,25 +107,25 @@ impl Instance {
     /// Watches a recovery that nothing can be asked of: its last checkpoint counts, too.
     #[must_use]
     pub fn watch_recovery(&self) -> Watch {
-        Watch::over(Whom::Titled(self.data_directory().to_owned(), &["startup", "checkpointer"]))
+        Watch::over(Whom::Titled(Box::new(self.clone()), &["startup", "checkpointer"]))
     }
 
     /// Watches a checkpoint.
     #[must_use]
     pub fn watch_checkpointer(&self) -> Watch {
-        Watch::over(Whom::Titled(self.data_directory().to_owned(), &["checkpointer"]))
+        Watch::over(Whom::Titled(Box::new(self.clone()), &["checkpointer"]))
     }
 
     /// Whether somebody has stopped the startup process by a signal or with a debugger.
     #[must_use]
     pub fn recovery_is_suspended(&self) -> bool {
-        titled(self.data_directory(), &["startup"]).into_iter().any(is_suspended)
+        self.titled(&["startup"]).into_iter().any(is_suspended)
     }
 
     /// For how long the startup process has been running a program, as it does to ask its archive.
     #[must_use]
     pub fn fetches_for(&self) -> Option<Duration> {
-        let waiting = titled(self.data_directory(), &["startup"]).into_iter().filter(|pid| !is_suspended(*pid));
+        let waiting = self.titled(&["startup"]).into_iter().filter(|pid| !is_suspended(*pid));
         waiting.flat_map(children).filter_map(age).max()
     }
 
@@ -152,7 +152,7 @@ impl Instance {
     /// The process that replays, as it shows itself.
     #[must_use]
     pub fn startup_in_words(&self) -> String {
-        let pid = titled(self.data_directory(), &["startup"]).first().copied();
+        let pid = self.titled(&["startup"]).first().copied();
         pid.map_or("not seen".to_owned(), |pid| {
             let suspended = if is_suspended(pid) { ", suspended by a signal or a debugger" } else { "" };
             format!("{pid}, '{}'{suspended}", title(pid))
@@ -163,15 +163,20 @@ impl Instance {
     /// `walreceiver.c`). Unknown while one is just trying, and where `update_process_title` is off.
     #[must_use]
     pub fn streams_by_title(&self) -> Option<bool> {
-        let receivers = titled(self.data_directory(), &["walreceiver"]);
+        let receivers = self.titled(&["walreceiver"]);
         let streams = receivers.iter().any(|pid| title(*pid).contains("walreceiver streaming"));
         (streams || receivers.is_empty()).then_some(streams)
     }
 
     fn workers(&self) -> Vec<i32> {
-        let all = Processes::of(self.data_directory()).all();
+        let all = self.processes().all();
         let postmaster = self.postmaster().or_else(|| postmaster_among(&all));
         all.into_iter().filter(|pid| Some(*pid) != postmaster && !is_titled(*pid, "logger")).collect()
+    }
+
+    fn titled(&self, titles: &[&str]) -> Vec<i32> {
+        let is_meant = |pid: &i32| titles.iter().any(|title| is_titled(*pid, title));
+        self.processes().all().into_iter().filter(is_meant).collect()
     }
 
     /// When the live postmaster began, by the kernel's count, with its id: no other process has both.
@@ -180,11 +185,6 @@ impl Instance {
         let pid = self.postmaster()?;
         Some((pid, stat(pid)?.get(19)?.parse().ok()?))
     }
-}
-
-fn titled(data: &Path, titles: &[&str]) -> Vec<i32> {
-    let is_meant = |pid: &i32| titles.iter().any(|title| is_titled(*pid, title));
-    Processes::of(data).all().into_iter().filter(is_meant).collect()
 }
 
 /// `postgres: startup recovering 00..`, with `cluster_name` `postgres: NAME: startup ..` (ps_status.c).

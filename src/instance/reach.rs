@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use super::processes::Processes;
 use super::rejoin::Rejoining;
 use super::wal_end::{Begin, end_of_files};
 use super::wal_page::Kind;
@@ -74,7 +73,7 @@ impl Instance {
 
     /// Where the segment begins that is being replayed, or waited for (`update_process_title`).
     pub(super) fn segment_by_title(&self, segment_size: u64) -> Option<Lsn> {
-        let servers = Processes::of(self.data_directory()).all();
+        let servers = self.processes().all();
         let titles = servers.iter().filter_map(|pid| std::fs::read_to_string(format!("/proc/{pid}/cmdline")).ok());
         let segments = titles.filter_map(|title| segment_in(&title, segment_size));
         segments.max()

@@ -80,7 +80,7 @@ impl Instance {
     }
 
     fn end_fast(&self, budget: Budget, is_elsewhere: &dyn Fn() -> bool) -> Fast {
-        let processes = Processes::of(self.data_directory());
+        let processes = self.processes();
         let (deadline, mut watch) = (Deadline::after(budget.fast), self.watch_shutdown());
         if !self.signal_postmaster(Signal::SIGINT) {
             return Fast::NotInTime;
@@ -130,7 +130,7 @@ impl Instance {
     }
 
     fn kill_all(&self, deadline: Deadline) -> Result<(), EndError> {
-        let processes = Processes::of(self.data_directory());
+        let processes = self.processes();
         let left = processes.all();
         if left.is_empty() {
             return Ok(());
@@ -158,7 +158,7 @@ impl Instance {
     fn signal_postmaster(&self, signal: Signal) -> bool {
         let postmaster = self.postmaster();
         if let Some(pid) = postmaster {
-            Processes::of(self.data_directory()).send(pid, signal);
+            self.processes().send(pid, signal);
         }
         postmaster.is_some()
     }

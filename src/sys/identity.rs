@@ -2,13 +2,14 @@
 
 use std::ffi::CString;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use nix::libc;
 use nix::unistd::{Gid, Uid, User, getgrouplist, setgid, setgroups, setuid};
+
+use super::Ownership;
 
 /// The operating system user that owns the instance, with all its groups: a server with a TLS key
 /// readable by Debian's group `ssl-cert` does not start without them.
@@ -59,10 +60,10 @@ impl Owner {
         Ok(Owner { name: user.name, uid: user.uid, gid: user.gid, groups, home: user.dir })
     }
 
-    /// The user that owns a file or directory, if it has a name and is not root.
+    /// The user that owns a file or directory, if it has a name and is not root. Nobody does that another user's link leads to.
     #[must_use]
     pub fn of_path(path: &Path) -> Option<Owner> {
-        let uid = std::fs::metadata(path).ok()?.uid();
+        let Ownership::Of(uid) = Ownership::of(path) else { return None };
         let user = User::from_uid(Uid::from_raw(uid)).ok().flatten()?;
         Owner::lookup(&user.name).ok()
     }
@@ -88,8 +89,7 @@ impl Owner {
     /// Whether the owner may send signals to this process: by its real or its saved id (kill(2)).
     #[must_use]
     pub fn may_signal(&self, pid: i32) -> bool {
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-        is_of(&status, self.uid())
+        runs_as(pid, self.uid())
     }
 
     /// Makes `command` run as the owner, with the owner's groups and nothing of the agent's environment.
@@ -146,6 +146,13 @@ impl Owner {
         // SAFETY: takes three integers and no pointer.
         check(unsafe { libc::syscall(libc::SYS_setresuid, KEPT, uid, KEPT) })
     }
+}
+
+/// Whether a process is a user's: by its real or its saved id.
+#[must_use]
+pub fn runs_as(pid: i32, uid: u32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    is_of(&status, uid)
 }
 
 /// `Uid:` has the real, effective, saved and file system id (proc(5)).

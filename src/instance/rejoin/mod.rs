@@ -172,6 +172,12 @@ impl Instance {
         let strangers_have = deadline.at_most(STRANGERS_HAVE.min(deadline.remaining() / 4));
         let mut pace = Pace::up_to(Duration::from_millis(50));
         let mut told = false;
+        // Another user may run these programs, too, and is not ended.
+        let owner = self.owner().ok();
+        let is_worker = |pid: &i32| {
+            let is_owners = owner.as_ref().is_none_or(|owner| owner.may_signal(*pid));
+            is_owners && lock::is_ours(*pid, &self.parameters.bindir)
+        };
         while lock::worker(data).is_some() {
             if !told {
                 log::warn!("ending the rejoin of {}; the next start goes on with it", data.display());
@@ -179,7 +185,7 @@ impl Instance {
             }
             let holders = lock::holders(data);
             self.kill_holders(&holders, deadline);
-            if holders.iter().any(|pid| lock::is_ours(*pid, &self.parameters.bindir)) {
+            if holders.iter().any(is_worker) {
                 if !pace.step(deadline) {
                     return Err(Failure::generic(format!(
                         "the rejoin, processes {holders:?}, does not end, not even by SIGKILL; they probably wait for the disk"
