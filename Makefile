@@ -38,7 +38,6 @@ install:
 	@test -f $(TARGET)/release/pgbaton || { echo "make install: $(TARGET)/release/pgbaton is missing: run 'make build' first" >&2; exit 1; }
 	$(INSTALL) -D -m 0755 $(TARGET)/release/pgbaton $(DESTDIR)$(PREFIX)/sbin/pgbaton
 	$(INSTALL) -D -m 0755 ocf/postgresql $(DESTDIR)$(OCF_DIR)/postgresql
-	$(INSTALL) -D -m 0644 packaging/logrotate $(DESTDIR)/etc/logrotate.d/pgbaton
 	sed -i 's#/usr/sbin/pgbaton#$(PREFIX)/sbin/pgbaton#' $(DESTDIR)$(OCF_DIR)/postgresql
 
 # Programs that the lab needs on the machine itself. None of them brings a service.

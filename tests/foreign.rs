@@ -205,3 +205,20 @@ fn a_program_of_postgresql_that_another_user_runs_is_no_worker() {
     holder.wait().unwrap();
     stop.expect_code(0);
 }
+
+/// The server has it open, and so has its owner.
+#[test]
+fn a_log_file_of_any_length_is_cut_by_a_monitor() {
+    let node = Cluster::new().node("srv1");
+    node.call("start").run().expect_code(0);
+    let log = PathBuf::from(format!("/var/log/pgbaton/{}.log", node.cluster.resource));
+    let output = format!("/proc/{}/fd/1", node.postmaster().unwrap());
+    assert_eq!(fs::read_link(&output).unwrap(), log);
+    fs::OpenOptions::new().write(true).open(&output).unwrap().set_len(1 << 40).unwrap();
+    node.call("monitor").run().expect_code(0);
+    let before = PathBuf::from(format!("{}.1", log.display()));
+    let length = |path: &Path| fs::metadata(path).unwrap().len();
+    // The server goes on writing.
+    assert!(length(&log) < 1 << 20 && length(&before) == 1 << 20);
+    fs::remove_file(&before).unwrap();
+}

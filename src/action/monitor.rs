@@ -16,6 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 impl Agent {
     pub(super) fn monitor(&self) -> Outcome {
+        self.instance.cut_log();
         if let Some(answer) = self.monitor_rejoin() {
             return answer;
         }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::files::read_small;
 use super::{Instance, words};
 use crate::policy::makeshift::Makeshift;
-use crate::sys::{Deadline, IdentityError, Program, ProgramError, detach, open_log_file};
+use crate::sys::{Deadline, IdentityError, Program, ProgramError, cut_log_file, detach, open_log_file};
 
 /// How long the logging collector's file may take to be read, and how much of its end is.
 const READING: Duration = Duration::from_secs(1);
@@ -136,6 +136,11 @@ impl Instance {
 
     pub(super) fn log_error(&self, cause: io::Error) -> LaunchError {
         LaunchError::Log { file: self.log_file.display().to_string(), cause }
+    }
+
+    /// Keeps the server's output short, by whoever it is written: the owner has the file open.
+    pub fn cut_log(&self) {
+        let _ = cut_log_file(&self.log_file);
     }
 
     pub(super) fn open_log(&self) -> io::Result<File> {

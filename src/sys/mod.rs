@@ -18,7 +18,7 @@ pub use deadline::{Deadline, Pace, ms_since_boot, since_boot};
 pub use detached::detach;
 pub use identity::{IdentityError, Owner, runs_as};
 pub use journal::{flush_log, start_log};
-pub use log_file::open_log_file;
+pub use log_file::{cut_log_file, open_log_file};
 pub use notes::{ArchiveNote, Notes, PromotionNote, RecoveryNote, Roster, ScoreMemory, SlotNotes, UnfedNote};
 pub use ownership::Ownership;
 pub use process_handle::ProcessHandle;
