@@ -27,6 +27,33 @@ fn answered_within(call: &Call, bound: Duration) -> Option<i32> {
     None
 }
 
+/// What the view shows of a receiver is what it has told last.
+#[test]
+fn a_receiver_that_has_heard_nothing_for_long_does_not_stream() {
+    let cluster = Cluster::new();
+    let (primary, standbys) = cluster.replicating("srv1", &["srv2"]);
+    let standby = &standbys[0];
+    standby.stop_fast();
+    let volume = FreezableVolume::at_the_place_of(standby);
+    standby.configure("wal_receiver_timeout = '4s'");
+    standby.run_as_standby();
+    primary.await_streaming("srv2");
+    let notes = standby.data.with_file_name("run").join("agent");
+    let monitor = standby.call("monitor").variable("HA_RSCTMP", notes.to_str().unwrap());
+    for _ in 0..2 {
+        assert_eq!(answered_within(&monitor, Duration::from_secs(20)), Some(0));
+    }
+    assert_eq!(cluster.attributes.state("srv2"), "streaming");
+    volume.freeze();
+    primary.sql("create table row (n int)");
+    let begin = Instant::now();
+    while cluster.attributes.state("srv2") == "streaming" && begin.elapsed() < Duration::from_secs(70) {
+        answered_within(&monitor, Duration::from_secs(20));
+    }
+    volume.thaw();
+    assert_eq!(cluster.attributes.state("srv2"), "not streaming");
+}
+
 #[test]
 fn a_standby_whose_file_system_is_frozen_holds_up_no_promotion() {
     let cluster = Cluster::new();

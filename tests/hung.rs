@@ -88,6 +88,28 @@ fn a_candidate_that_hangs_is_waited_for_where_nobody_else_has_as_much() {
     goes_on.join().unwrap();
 }
 
+#[test]
+fn a_standby_whose_receiver_or_startup_process_is_suspended_is_given_up_when_that_lasts() {
+    for title in ["postgres: walreceiver", "postgres: startup"] {
+        let cluster = Cluster::new();
+        let (_primary, standbys) = cluster.replicating("srv1", &["srv2"]);
+        let monitor = || standbys[0].call("monitor").run();
+        monitor().expect_code(0);
+        let pid = suspend(&standbys[0], title);
+        monitor().expect_code(0);
+        // A debugger that is soon done.
+        signal(pid, Signal::SIGCONT);
+        monitor().expect_code(0);
+        signal(pid, Signal::SIGSTOP);
+        monitor().expect_code(0);
+        std::thread::sleep(Duration::from_secs(5));
+        monitor().expect_code(1).expect_reason(title).expect_reason("is suspended");
+        standbys[0].call("stop").timeout(60_000).run().expect_code(0);
+        standbys[0].call("start").run().expect_code(0);
+        monitor().expect_code(0);
+    }
+}
+
 /// A promotion is killed that was ordered of a server whose startup process is suspended. Returns that process.
 fn kill_after_the_order(standbys: &[Node]) -> i32 {
     let promotion = Promotion::new(&standbys[0], &["srv2", "srv3"]).timeout(60_000);

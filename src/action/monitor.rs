@@ -7,7 +7,7 @@ use super::{Agent, Outcome};
 use crate::instance::{Session, Watch};
 use crate::ocf::{ExitCode, Failure};
 use crate::policy::condition::Condition;
-use crate::policy::monitor::{Answer, Recovery, answer, recovering};
+use crate::policy::monitor::{Answer, Recovery, SUSPENDED, answer, recovering};
 use crate::sys::{Notes, Pace, RecoveryNote, ms_since_boot};
 use crate::types::{Role, State, Timeline};
 
@@ -25,7 +25,11 @@ impl Agent {
         let mut recovery = None;
         loop {
             let found = self.instance.observe(self.deadline);
-            let failure = match answer(&found.state, self.request.meta.probe) {
+            let answer = answer(&found.state, self.request.meta.probe);
+            if let Answer::Running(Role::Standby) | Answer::RunningWithWarning(Role::Standby, _) = answer {
+                self.fail_when_suspended()?;
+            }
+            let failure = match answer {
                 Answer::Running(role) => {
                     self.note_shut_out(None);
                     return Ok(self.running(role, found.session.as_ref(), None));
@@ -54,6 +58,25 @@ impl Agent {
                     None => Err(failure),
                 };
             }
+        }
+    }
+
+    /// A standby whose receiver or startup process is suspended looks well and gets nothing.
+    fn fail_when_suspended(&self) -> Result<(), Failure> {
+        let found = self.instance.suspended_follower();
+        let (path, now) = (self.notes_path(), ms_since_boot());
+        let before = Notes::load(&path);
+        let noted = |pid| before.suspended.filter(|(noted, _)| *noted == pid).map_or(now, |(_, since)| since);
+        let suspended = found.as_ref().map(|(pid, _)| (*pid, noted(*pid)));
+        Notes { suspended, ..before.clone() }.save(&path, &before);
+        match found.zip(suspended) {
+            Some(((pid, title), (_, since))) if Duration::from_millis(now.saturating_sub(since)) >= SUSPENDED => {
+                Err(Failure::generic(format!(
+                    "process {pid} ({title}) is suspended by a signal or a debugger, and this standby gets nothing; it has to be started \
+                     anew"
+                )))
+            }
+            _ => Ok(()),
         }
     }
 

@@ -1,12 +1,12 @@
 //! What a standby says of its following.
 
-use super::upstream::sends_to;
+use super::upstream::{STREAMS, sends_to};
 use super::{Session, SqlError};
 use crate::policy::archive::Look;
 use crate::sys::Deadline;
 use crate::types::{Lsn, NodeName, Timeline};
 
-const QUERY: &str = "select coalesce((select status from pg_stat_wal_receiver), ''), pg_is_wal_replay_paused(), \
+const QUERY: &str = "pg_is_wal_replay_paused(), \
      pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn(), (select latest_end_lsn from pg_stat_wal_receiver), \
      (select received_tli from pg_stat_wal_receiver), \
      (select last_failed_wal like '%.history' and last_failed_time > coalesce(last_archived_time, '-infinity') \
@@ -60,11 +60,14 @@ impl Session {
     /// When the server does not answer.
     pub fn following(&self, own: Option<&NodeName>, deadline: Deadline) -> Result<Following, SqlError> {
         let sends_to_itself = own.map_or_else(|| "false".to_owned(), sends_to);
-        let rows = self.query(&format!("{QUERY}{sends_to_itself}"), deadline)?;
+        let rows = self.query(
+            &format!("select exists (select from pg_stat_wal_receiver where {STREAMS}), {QUERY}{sends_to_itself}"),
+            deadline,
+        )?;
         let row = rows.first().ok_or_else(|| SqlError::Broken("the standby did not tell how it follows".to_owned()))?;
         let text = |column: usize| row.get(column).and_then(Option::as_deref);
         let lsn = |column| text(column).and_then(|lsn| lsn.parse().ok());
-        let streams = text(0) == Some("streaming");
+        let streams = text(0) == Some("t");
         Ok(Following {
             streams,
             from_itself: streams && text(7) == Some("t"),

@@ -122,6 +122,15 @@ impl Instance {
         self.titled(&["startup"]).into_iter().any(is_suspended)
     }
 
+    /// The process that receives WAL or replays it, with its title, if somebody has stopped it by a signal or with a debugger.
+    #[must_use]
+    pub fn suspended_follower(&self) -> Option<(i32, String)> {
+        let of_server = self.postmaster().map(children).unwrap_or_default();
+        let follows = |pid| ["startup", "walreceiver"].iter().any(|name| is_titled(pid, name));
+        let pid = of_server.into_iter().find(|pid| is_suspended(*pid) && follows(*pid))?;
+        Some((pid, title(pid)))
+    }
+
     /// For how long the startup process has been running a program, as it does to ask its archive.
     #[must_use]
     pub fn fetches_for(&self) -> Option<Duration> {

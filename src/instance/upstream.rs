@@ -27,6 +27,11 @@ pub struct Upstream {
     pub fixed: bool,
 }
 
+/// Whether the WAL receiver streams, by `pg_stat_wal_receiver`. The view shows what the process has told last: one that is suspended,
+/// or waits for a disk, streams for ever there. A healthy one gives up a primary that is silent for `wal_receiver_timeout`.
+pub(super) const STREAMS: &str = "status = 'streaming' and (current_setting('wal_receiver_timeout')::interval = '0' or \
+     coalesce(now() - last_msg_receipt_time < current_setting('wal_receiver_timeout')::interval + interval '30s', true))";
+
 impl Session {
     /// Whether the standby's WAL receiver streams. One that streams from its own server does not count: there is a WAL
     /// sender for it then, under the node's own name.
@@ -35,9 +40,7 @@ impl Session {
     /// When the server does not answer.
     pub fn streams(&self, own: &NodeName, deadline: Deadline) -> Result<bool, SqlError> {
         let sends_to_itself = sends_to(own);
-        let sql = format!(
-            "select exists (select from pg_stat_wal_receiver where status = 'streaming') and not {sends_to_itself}"
-        );
+        let sql = format!("select exists (select from pg_stat_wal_receiver where {STREAMS}) and not {sends_to_itself}");
         self.is_true(&sql, deadline)
     }
 

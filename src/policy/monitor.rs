@@ -11,6 +11,9 @@
 //! | alive and silent | 1, as a primary 9 |
 //! | missing | 7 to a probe, else 5 |
 //!
+//! A standby that answers, and whose receiver or startup process is suspended by a signal or a debugger, gets nothing and shows none of
+//! it. When that was so for [`SUSPENDED`], the answer is 1: a new start helps, and loses nothing.
+//!
 //! A server that is still starting or recovering after that while, however long it takes:
 //!
 //! | it recovers | answer |
@@ -63,6 +66,9 @@ pub fn answer(state: &State, probe: bool) -> Answer {
         }
     }
 }
+
+/// How long the receiver or the startup process of a standby may be suspended: a debugger that looks at it is soon done.
+pub const SUSPENDED: Duration = Duration::from_secs(5);
 
 /// How long a recovery may do nothing: a command that fetches a file from an archive may take long.
 pub const STANDSTILL: Duration = Duration::from_secs(60);

@@ -74,6 +74,8 @@ pub struct Notes {
     pub followed_timeline: Option<u32>,
     /// This standby does not stream.
     pub unfed: Option<UnfedNote>,
+    /// The process of this standby that is suspended, with the time since boot in milliseconds at which that was seen first.
+    pub suspended: Option<(i32, u64)>,
     /// How many monitors in a row this standby did not stream.
     pub looks_without_stream: u32,
     /// It was cloned because it was too far behind, and has neither streamed nor been started by an action since.
