@@ -10,7 +10,7 @@ use crate::ocf::{ExitCode, Failure};
 use crate::policy::makeshift::Archive;
 use crate::policy::origin::Origin;
 use crate::policy::progress::STALLED;
-use crate::policy::promote::{Step, gives_up, next};
+use crate::policy::promote::{Prospect, Step, next, prospect};
 use crate::policy::start;
 use crate::policy::start::RECOVERY;
 use crate::sys::{Pace, PromotionNote};
@@ -128,15 +128,27 @@ impl Agent {
         });
     }
 
-    /// A candidate that does not get there is no better than one that is lost, where another one has as much.
+    /// A candidate that does not get there is no better than one that is lost, where another one has as much, or where a new start
+    /// gets it there.
     fn yield_if_stuck(&self, watch: &mut Watch, stand_ins: &[NodeName], waits_for: &str) -> Result<(), Failure> {
         let idle = watch.idle_for();
-        let Some(other) = gives_up(idle, stand_ins) else { return Ok(()) };
+        let suspended = if idle < STALLED { None } else { self.instance.suspended_follower() };
+        let prospect = prospect(idle, stand_ins, suspended.is_some());
+        if prospect == Prospect::Waits {
+            return Ok(());
+        }
         self.note_that_it_hangs();
+        let (s, who) = (idle.as_secs(), self.instance.startup_in_words());
+        let Prospect::Yields(other) = prospect else {
+            let (pid, title) = suspended.unwrap_or_default();
+            return Err(Failure::generic(format!(
+                "{waits_for}, and has done nothing for {s} s: process {pid} ({title}) is suspended by a signal or a debugger; the server \
+                 is to be started anew, which loses nothing"
+            )));
+        };
         if let Err(failure) = self.yield_to(other) {
             log::warn!("the promotion scores do not say that {other} is to be promoted: {failure}");
         }
-        let (s, who) = (idle.as_secs(), self.instance.startup_in_words());
         Err(Failure::generic(format!(
             "{waits_for}; its startup process ({who}) has done nothing for {s} s, and {other} has as much WAL: {other} is to be \
              promoted; see the server's log on this node, and its disk"

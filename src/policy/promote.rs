@@ -15,6 +15,7 @@
 //! |---|---|
 //! | works | wait |
 //! | gets nowhere (see [`super::progress`]), and nobody else voted for as much WAL | wait; the caller's deadline ends that |
+//! | the same, and it is suspended by a signal or a debugger, or the receiver is, for whose end it waits | give up: a new start helps, and its WAL is on disk |
 //! | gets nowhere, and another node has as much and may be promoted | give up in favour of that one |
 //! | is in the last segment for longer than [`start::RECOVERY`], and still lets nobody in | hold the election, then promote |
 //!
@@ -61,10 +62,26 @@ pub fn stand_ins(own: Position, votes: &[(NodeName, Vote)]) -> Vec<NodeName> {
     votes.iter().filter(|(_, vote)| may(vote)).map(|(node, _)| node.clone()).collect()
 }
 
-/// In whose favour a candidate gives up whose startup process has done nothing for so long.
+/// What becomes of a candidate that is on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Prospect<'a> {
+    /// It may get there.
+    Waits,
+    /// It gives up in favour of this one.
+    Yields(&'a NodeName),
+    /// It gives up to be started anew.
+    StartsAnew,
+}
+
+/// Decides, by how long its startup process has done nothing, and whether that or the receiver is suspended.
 #[must_use]
-pub fn gives_up(idle: Duration, stand_ins: &[NodeName]) -> Option<&NodeName> {
-    stand_ins.iter().min().filter(|_| idle >= STALLED)
+pub fn prospect(idle: Duration, stand_ins: &[NodeName], is_suspended: bool) -> Prospect<'_> {
+    match stand_ins.iter().min() {
+        _ if idle < STALLED => Prospect::Waits,
+        Some(other) => Prospect::Yields(other),
+        None if is_suspended => Prospect::StartsAnew,
+        None => Prospect::Waits,
+    }
 }
 
 #[cfg(test)]
@@ -102,9 +119,17 @@ mod tests {
     #[test]
     fn a_candidate_gives_up_only_when_it_gets_nowhere_and_another_one_can() {
         let (short, nodes) = (STALLED - Duration::from_millis(1), ["b", "a"].map(|name| name.parse().unwrap()));
-        assert_eq!(gives_up(STALLED, &nodes), Some(&nodes[1]));
-        assert_eq!(gives_up(short, &nodes), None);
-        assert_eq!(gives_up(Duration::from_secs(3600), &[]), None);
+        let hour = Duration::from_secs(3600);
+        for (idle, others, is_suspended, expected) in [
+            (STALLED, &nodes[..], false, Prospect::Yields(&nodes[1])),
+            (STALLED, &nodes, true, Prospect::Yields(&nodes[1])),
+            (short, &nodes, true, Prospect::Waits),
+            (hour, &[], false, Prospect::Waits),
+            (STALLED, &[], true, Prospect::StartsAnew),
+            (short, &[], true, Prospect::Waits),
+        ] {
+            assert_eq!(prospect(idle, others, is_suspended), expected, "{idle:?} {others:?} {is_suspended}");
+        }
     }
 
     #[test]
