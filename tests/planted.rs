@@ -268,3 +268,47 @@ fn a_standby_that_archives_by_itself_is_not_held_up_by_a_number_that_its_archive
     });
     assert!(["00000002.history", "00000004.history"].iter().all(|name| own_archive.join(name).exists()));
 }
+
+/// A person's promotion has archived its timeline with WAL of it, and the instance was rewound to the primary's since: it has
+/// replayed what that timeline does not have.
+#[test]
+fn the_archived_timeline_of_a_person_does_not_lead_a_rewound_instance_astray() {
+    let cluster = Cluster::new();
+    cluster.attributes.set_members(&["srv1", "srv2"]);
+    let archive = empty_archive(&cluster, "archive");
+    let (primary, mut standbys) = cluster.replicating("srv1", &["srv2"]);
+    let second = standbys.pop().unwrap();
+    primary.sql("create table rows (n int)");
+    let archiving = archive_into(archive.to_str().unwrap());
+    second.configure(&format!("{archiving}\n{}\nwal_keep_size = '128MB'", restore_from(&archive)));
+    second.stop_fast();
+    second.launch();
+    primary.await_streaming("srv2");
+    cluster.attributes.set_promoted(&["srv1"]);
+    for _ in 0..2 {
+        primary.call("monitor").run().expect_code(8);
+    }
+    second.sql("select pg_promote()");
+    second.await_seen(Seen::Primary);
+    second.sql("insert into rows values (7)");
+    second.sql("select pg_switch_wal()");
+    wait_until("the person's timeline is archived", || {
+        let names = fs::read_dir(&archive).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.starts_with("00000002") && (name.len() == 24 || name.ends_with(".history"))).count()
+            == 2
+    });
+    second.call("monitor").run().expect_code(8);
+    // What it needs to be consistent lies beyond the end of the person's WAL.
+    for _ in 0..3 {
+        primary.sql("insert into rows values (1)");
+        primary.sql("select pg_switch_wal()");
+    }
+    second.call("demote").run().expect_code(0);
+    for action in ["stop", "start", "stop", "start"] {
+        let done = second.call(action).timeout(60_000).run().expect_code(0);
+        assert_eq!(done.logged("cannot follow"), 0, "{done:#?}");
+    }
+    primary.await_streaming("srv2");
+    wait_until("it has the primary's rows", || second.sql("select string_agg(n::text, ' ') from rows") == "1 1 1");
+    assert_eq!(second.kept_aside().len(), 1);
+}

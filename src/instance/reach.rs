@@ -13,7 +13,8 @@ use crate::types::{Lsn, Position, Reach, Timeline, Vote};
 impl Instance {
     /// The end of the WAL from this position on, by the files. It is at least this position.
     pub(super) fn end_from(&self, begin: Position, kind: Kind, deadline: Deadline) -> Result<Position, String> {
-        let found = self.end_in_files(Begin { timeline: begin.timeline, at: begin.end }, kind, deadline)?;
+        let begin_at = Begin { timeline: begin.timeline, at: begin.end, replayed: None };
+        let found = self.end_in_files(begin_at, kind, deadline)?;
         Ok(found.map_or(begin, |found| found.max(begin)))
     }
 

@@ -1,9 +1,11 @@
 //! What WAL an instance has: its timelines and their history.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::files::read_up_to;
+use super::wal_end::leads_on_from;
 use super::{ControlData, ControlError, Instance};
 use crate::policy::rejoin::OwnWal;
 use crate::sys::{Deadline, IdentityError, Program, ProgramError};
@@ -95,11 +97,14 @@ impl Instance {
     /// were only made in advance have the timeline that was written then.
     #[must_use]
     pub fn youngest_timeline(&self, control: &ControlData) -> Timeline {
-        let names = fs::read_dir(self.data_directory().join("pg_wal")).into_iter().flatten().flatten();
+        let pg_wal = self.data_directory().join("pg_wal");
+        let names = fs::read_dir(&pg_wal).into_iter().flatten().flatten();
         let names = names.filter_map(|entry| entry.file_name().into_string().ok());
         let first = control.redo.0 / control.segment_size.max(1);
         let segments = names.filter_map(|name| parse_segment_name(&name, control.segment_size));
-        let youngest = segments.filter(|(_, number)| *number >= first).map(|(timeline, _)| timeline).max();
+        let found: BTreeSet<_> =
+            segments.filter(|(_, number)| *number >= first).map(|(timeline, _)| timeline).collect();
+        let youngest = found.into_iter().rev().find(|found| leads_on_from(&pg_wal, *found, control.min_recovery));
         youngest.unwrap_or(control.timeline).max(control.timeline)
     }
 }

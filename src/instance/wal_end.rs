@@ -30,12 +30,14 @@ pub(super) struct Begin {
     pub timeline: Timeline,
     /// A record begins or ends here.
     pub at: Lsn,
+    /// Up to where WAL has been replayed for certain.
+    pub replayed: Option<Position>,
 }
 
 impl Begin {
     /// By the last checkpoint.
     pub(super) fn of(control: &ControlData) -> Begin {
-        Begin { timeline: control.timeline, at: control.redo }
+        Begin { timeline: control.timeline, at: control.redo, replayed: control.min_recovery }
     }
 }
 
@@ -47,6 +49,9 @@ pub(super) fn end_of_files(pg_wal: &Path, begin: Begin, kind: Kind) -> io::Resul
     let segments = segments(pg_wal, kind.segment_size)?;
     let mut best = None;
     for timeline in timelines(&segments, begin, kind.segment_size) {
+        if !leads_on_from(pg_wal, timeline, begin.replayed) {
+            continue;
+        }
         let history = read_history(pg_wal, timeline).unwrap_or_else(|_| History::of_first(timeline));
         let mut files = Files::new(pg_wal, &segments, &history, kind);
         let Some(end) = files.end(begin)? else { continue };
@@ -88,6 +93,13 @@ pub(super) fn first_segment_in_part(pg_wal: &Path, begin: Begin, kind: Kind) -> 
         return Ok(name.map(|name| pg_wal.join(name)));
     }
     Ok(None)
+}
+
+/// Whether an instance that has replayed WAL up to this position may go on to a timeline: what an archive has of one that was given
+/// up leaves the instance's own line before that (`InitWalRecovery`: "does not contain minimum recovery point").
+pub(super) fn leads_on_from(pg_wal: &Path, timeline: Timeline, replayed: Option<Position>) -> bool {
+    let Some(replayed) = replayed.filter(|replayed| timeline > replayed.timeline) else { return true };
+    read_history(pg_wal, timeline).map_or(true, |history| history.timeline_at(replayed.end) == replayed.timeline)
 }
 
 /// The segments by number, with the timelines of which there is a file.

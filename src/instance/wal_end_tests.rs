@@ -113,8 +113,12 @@ impl Writer {
     }
 
     fn found_from(&self, timeline: u32, at: u64) -> Option<(u32, u64)> {
+        self.found_after(timeline, at, None)
+    }
+
+    fn found_after(&self, timeline: u32, at: u64, replayed: Option<Position>) -> Option<(u32, u64)> {
         let kind = Kind { segment_size: self.size, system: Some(SystemId(SYSTEM)) };
-        let begin = Begin { timeline: Timeline(timeline), at: Lsn(at) };
+        let begin = Begin { timeline: Timeline(timeline), at: Lsn(at), replayed };
         let found = end_of_files(self.home.path(), begin, kind).unwrap();
         found.map(|found| (found.timeline.0, found.end.0))
     }
@@ -293,7 +297,7 @@ fn the_first_segment_of_a_timeline_that_was_received_in_part() {
         if !has_history {
             fs::remove_file(writer.home.path().join("00000002.history")).unwrap();
         }
-        let begin = Begin { timeline: Timeline(timeline), at: Lsn(4 * MB) };
+        let begin = Begin { timeline: Timeline(timeline), at: Lsn(4 * MB), replayed: None };
         let kind = Kind { segment_size: MB, system: Some(SystemId(SYSTEM)) };
         let found = first_segment_in_part(writer.home.path(), begin, kind).unwrap();
         let case = (timeline, has_history, received, before);
@@ -360,10 +364,35 @@ fn a_record_that_was_given_up_does_not_end_it() {
 #[test]
 fn a_directory_that_cannot_be_read_is_an_error_and_an_empty_one_is_not() {
     let kind = Kind { segment_size: MB, system: None };
-    let begin = Begin { timeline: Timeline(1), at: Lsn(4 * MB) };
+    let begin = Begin { timeline: Timeline(1), at: Lsn(4 * MB), replayed: None };
     let home = tempfile::tempdir().unwrap();
     assert_eq!(end_of_files(home.path(), begin, kind).unwrap(), None);
     assert!(end_of_files(&home.path().join("missing"), begin, kind).is_err());
     fs::create_dir(home.path().join("000000010000000000000004")).unwrap();
     assert!(end_of_files(home.path(), begin, kind).is_err());
+}
+
+/// An archive has the first segment of a timeline that a person made and that was given up.
+#[test]
+fn a_timeline_that_leaves_the_line_of_what_was_replayed_is_not_gone_on_to() {
+    let mut writer = Writer::new(MB);
+    let begin = writer.record(200);
+    writer.fill(4 * MB + MB / 2);
+    let fork = writer.at;
+    writer.fork(2);
+    writer.fill(4 * MB + MB * 3 / 4);
+    let by_hand = writer.at;
+    writer.timeline = 1;
+    writer.at = fork;
+    writer.fill(6 * MB);
+    let replayed = |timeline, end| Some(Position { timeline: Timeline(timeline), end: Lsn(end) });
+    for (replayed, expected) in [
+        (None, (2, by_hand)),
+        (replayed(1, fork), (2, by_hand)),
+        (replayed(1, fork + 1), (1, writer.at)),
+        (replayed(1, 5 * MB), (1, writer.at)),
+        (replayed(2, by_hand), (2, by_hand)),
+    ] {
+        assert_eq!(writer.found_after(1, begin, replayed), Some(expected), "{replayed:?}");
+    }
 }

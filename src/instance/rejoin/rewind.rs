@@ -231,6 +231,7 @@ impl Rewind<'_> {
         refuse_closed_files(self.instance.data_directory(), self.owner.name())?;
         let mut control = self.control_data()?;
         if !control.was_stopped_cleanly() {
+            self.refuse_same_timeline(marker, &control)?;
             self.save_before_recovery(marker, &control)?;
             self.recover_alone()?;
             control = self.control_data()?;
@@ -240,6 +241,19 @@ impl Rewind<'_> {
         (marker.phase, marker.touched) = (Phase::Kept, true);
         marker.write(self.instance.data_directory()).map_err(|e| format!("cannot write the marker: {e}"))?;
         Ok(true)
+    }
+
+    /// `pg_rewind` rewinds nothing on a timeline of the source's number, and a recovery by itself would write a checkpoint where the
+    /// source has written something else: the instance could never follow again.
+    fn refuse_same_timeline(&self, marker: &Marker, control: &ControlData) -> Result<(), RewindError> {
+        let own = self.instance.whole_wal(control, Deadline::after(SHORT)).ok();
+        match own.map(|own| own.history.last().timeline).filter(|own| own.0 == marker.timeline) {
+            Some(own) => Err(RewindError::Never(format!(
+                "it is on timeline {own} as {} is, and pg_rewind cannot tell two timelines of the same number apart",
+                marker.primary
+            ))),
+            None => Ok(()),
+        }
     }
 
     /// A recovery ends where the WAL is damaged, and writes there. What was saved once is not saved again.

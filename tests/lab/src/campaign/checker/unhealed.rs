@@ -34,7 +34,15 @@ fn is_due(case: &Case<'_>, kept: &KeptAside) -> bool {
         return true;
     }
     let mut own = case.round.sights.iter().filter(|sight| sight.node == kept.node && sight.timeline == kept.timeline);
-    is_fork(case, kept) && (case.was_primary(&kept.node, kept.timeline) || own.any(|sight| sight.lsn > kept.fork))
+    is_by_hand(case, kept)
+        || is_fork(case, kept)
+            && (case.was_primary(&kept.node, kept.timeline) || own.any(|sight| sight.lsn > kept.fork))
+}
+
+/// Whether it is the timeline that a person has made there, and that is left for the one that it forked off from.
+fn is_by_hand(case: &Case<'_>, kept: &KeptAside) -> bool {
+    let made = |own: &Promotion| (&own.node, own.timeline, own.fork) == (&kept.node, kept.timeline, kept.fork);
+    case.is_by_hand(&kept.node) && case.round.promotions.iter().any(made)
 }
 
 /// Whether another node's timeline and the kept one part there: the one began on the other, or both began on the same.
@@ -144,6 +152,13 @@ mod tests {
         assert_eq!(count(&promoted(FORK).kept("db1", 3, FORK - 8, FORK + 100)), 1, "another fork");
         assert_eq!(count(&promoted(FORK).kept("db3", 3, FORK, FORK + 100)), 1, "a node that wrote nothing there");
         assert_eq!(count(&took_a_row().kept("db1", 3, FORK, FORK + 100)), 1, "an unknown timeline");
+    }
+
+    #[test]
+    fn what_a_person_has_promoted_may_keep_its_timeline_aside() {
+        let promoted = || quiet().promoted_at("db2", 3, 1, FORK, 1_000).kept("db2", 3, FORK, FORK + 100);
+        assert_eq!(count(&promoted().struck_node(Kind::PromotedByHand, "db2")), 0);
+        assert_eq!(count(&promoted().struck_node(Kind::PromotedByHand, "db3")), 1, "another node");
     }
 
     #[test]
