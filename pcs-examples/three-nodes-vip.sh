@@ -21,7 +21,9 @@ FENCE_OPTIONS=${FENCE_OPTIONS:-"ip=%n-ipmi username=admin password=secret lanplu
 if [ -z "${SKIP_SETUP:-}" ]; then
     pcs host auth $NODES -u hacluster
     pcs cluster setup "$CLUSTER" $NODES
-    # Not at boot: a node that was fenced is looked at before it comes back. Leave --all away to change nothing here.
+    # At boot, too: a fenced node comes back by itself, and the cluster after a loss of all power. Without this line somebody has to
+    # type `pcs cluster start` on each node that has booted.
+    pcs cluster enable --all
     pcs cluster start --all --wait=60
 fi
 

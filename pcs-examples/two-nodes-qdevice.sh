@@ -25,6 +25,8 @@ FENCE_OPTIONS=${FENCE_OPTIONS:-"ip=%n-ipmi username=admin password=secret lanplu
 if [ -z "${SKIP_SETUP:-}" ]; then
     pcs host auth $NODES "$QNETD" -u hacluster
     pcs cluster setup "$CLUSTER" $NODES
+    # At boot, too: a fenced node comes back by itself, and the cluster after a loss of all power.
+    pcs cluster enable --all
     pcs cluster start --all --wait=60
     # ffsplit: of two halves, exactly one gets the vote. The device replaces two_node mode: no race after a cut.
     pcs quorum device add model net host="$QNETD" algorithm=ffsplit
