@@ -449,11 +449,11 @@ fn rewound_in_vain(segments: usize) -> (Arc<Cluster>, Node, Node) {
 #[test]
 fn a_rewound_instance_whose_source_was_lost_holds_up_nobody_and_is_rewound_to_the_next_primary() {
     let (cluster, old, third) = rewound_in_vain(1);
-    let promotion = Promotion::new(&third, &["srv1", "srv3"]).election_timeout("1");
-    wait_until("it is promoted", || {
-        promotion.announce(&[&old, &third]);
-        promotion.promote().code == 0
-    });
+    // It cannot be promoted before it gets what nobody has: nobody waits until it tells how much that is.
+    let promotion = Promotion::new(&third, &["srv1", "srv3"]).election_timeout("600");
+    let told = promotion.announce(&[&old, &third]);
+    assert!(cluster.attributes.paper("srv1").contains(" final=yes its WAL ends at 0/"), "{told:#?}");
+    promotion.promote().expect_code(0);
     take_over(&cluster, &third);
     // Its server waits for what nobody has, and is ended for that.
     wait_until("it is rewound again", || {

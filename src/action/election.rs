@@ -304,8 +304,10 @@ impl Agent {
         // A disk may be slow.
         let disk = self.deadline.at_most(ONE_ATTEMPT);
         match session.as_ref().map(|session| self.instance.position(session, disk)) {
-            Some(Ok(vote @ (Vote::At(_) | Vote::Primary))) => (vote, false),
-            Some(Ok(vote)) => (vote, true),
+            Some(Ok(vote)) => {
+                let may_change = vote.may_change();
+                (vote, may_change)
+            }
             Some(Err(error)) => {
                 *session = None;
                 self.vote_without_connection(&State::Silent { was: Role::Standby, why: error.to_string() })
@@ -490,7 +492,7 @@ impl Agent {
         };
         loop {
             let vote = look().map_err(|e| Failure::generic(e.to_string()))?;
-            if matches!(vote, Vote::At(_) | Vote::Primary) || !pace.step(self.deadline) {
+            if !vote.may_change() || !pace.step(self.deadline) {
                 return Ok(self.with_replay(vote, session, || look().unwrap_or(Vote::Silent)));
             }
         }
@@ -603,6 +605,7 @@ fn vote_in_words(vote: &Vote) -> String {
         }
         Vote::Unknown { why, at_least: Some(at) } => format!("{why}, at least {at}"),
         Vote::Unknown { why, at_least: None } => why.clone(),
+        Vote::Incomplete { why, until } => format!("{why}, and has WAL up to {until}"),
         Vote::Primary => "takes writes".to_owned(),
         Vote::Silent => "did not answer".to_owned(),
         Vote::Fork(until) => format!("is on a timeline made by hand, from {until} on"),

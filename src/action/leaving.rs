@@ -153,7 +153,7 @@ impl Agent {
         if let Vote::Fork(until) = self.in_line(found.clone(), durable) {
             return last_before(until);
         }
-        if let Vote::Unknown { why, .. } = &found {
+        if let Vote::Unknown { why, .. } | Vote::Incomplete { why, .. } = &found {
             log::warn!("the end of this instance's WAL is not known: {why}; leaving on record what it has at least");
         }
         found.at_least().map_or(checkpoint, |end| last_before(end).max(checkpoint))

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `vote <node,node,...> <timeline> <lsn> [replay=<bytes>] [serves=no] [replaying=yes] [unfit=<why>]` | the position of this node, in an election among these nodes, what it has not replayed, whether others can fetch all of it, whether it is at replaying it, and why it should not be promoted itself |
 //! | `unknown <node,node,...> <timeline or -> <lsn or -> <why>` | the node cannot tell, and what it holds at least |
+//! | `unknown <node,node,...> <timeline> <lsn> final=yes <why>` | the node is not consistent, has no more than that, and nobody gets more from it: it is not to be waited for |
 //! | `primary <node,node,...>` | the node takes writes |
 //! | `void <node,node,...>` | the node is being rewound or cloned, and holds nothing that counts |
 //! | `fork <node,node,...> <timeline> <lsn>` | the node is on a timeline that a person made, and left the others' there |
@@ -14,7 +15,8 @@
 //!
 //! Nodes are upgraded one by one. Unknown words at the end of a paper are passed over; new ones of a vote come before
 //! `unfit=`, which goes on to the end. A vote without such words is what versions before them wrote and read; they take
-//! one with such words for no answer, and wait for that node as they did for any that was replaying.
+//! one with such words for no answer, and wait for that node as they did for any that was replaying. For those that do not know
+//! `final=yes` it is part of the reason: they wait for that node in vain, and count what it has.
 //!
 //! A vote is valid until the next promotion: without a primary no node's WAL grows. So the node that is
 //! promoted discards all votes first, and a vote that is there was given after the last promotion.
@@ -25,6 +27,9 @@ use std::str::FromStr;
 use super::{Cluster, ClusterError, finish};
 use crate::sys::{Deadline, Running};
 use crate::types::{NodeName, Position, Reach, Vote};
+
+/// What comes before the reason of a node that is not to be waited for.
+const FINAL: &str = "final=yes ";
 
 /// What one node has published.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +54,9 @@ impl fmt::Display for Paper {
                     Some(at) => write!(f, "unknown {among} {} {} {why}", at.timeline, at.end),
                     None => write!(f, "unknown {among} - - {why}"),
                 }
+            }
+            Paper::Vote(among, Vote::Incomplete { why, until: at }) => {
+                write!(f, "unknown {} {} {} {FINAL}{}", listed(among), at.timeline, at.end, plain(why))
             }
             Paper::Left(at) => write!(f, "left {} {}", at.timeline, at.end),
         }
@@ -90,8 +98,12 @@ impl FromStr for Paper {
             ["fork", among, timeline, end, ..] => Ok(Paper::Vote(nodes(among)?, Vote::Fork(position(timeline, end)?))),
             ["primary", among, ..] => Ok(Paper::Vote(nodes(among)?, Vote::Primary)),
             ["unknown", among, timeline, end, why] => {
-                let (why, at_least) = ((*why).to_owned(), position(timeline, end).ok());
-                Ok(Paper::Vote(nodes(among)?, Vote::Unknown { why, at_least }))
+                let at_least = position(timeline, end).ok();
+                let vote = match (why.strip_prefix(FINAL), at_least) {
+                    (Some(why), Some(until)) => Vote::Incomplete { why: why.to_owned(), until },
+                    _ => Vote::Unknown { why: (*why).to_owned(), at_least },
+                };
+                Ok(Paper::Vote(nodes(among)?, vote))
             }
             ["left", timeline, end, ..] => position(timeline, end).map(Paper::Left),
             _ => Err(()),
@@ -252,9 +264,26 @@ mod tests {
             Paper::Vote(among(), Vote::Fork(at(2, 0x532_8398))),
             Paper::Vote(among(), unknown(None)),
             Paper::Vote(among(), unknown(Some(at(2, 7)))),
+            Paper::Vote(among(), Vote::Incomplete { why: "it is not consistent".to_owned(), until: at(2, 7) }),
             Paper::Left(at(1, 5)),
         ] {
             assert_eq!(paper.to_string().parse(), Ok(paper));
+        }
+    }
+
+    /// Versions before the word take it for a part of the reason, and count what the node has.
+    #[test]
+    fn who_is_not_to_be_waited_for_cannot_tell_its_position() {
+        let among = vec!["a".parse().unwrap()];
+        let vote = Vote::Incomplete { why: "it ends".to_owned(), until: at(2, 5) };
+        assert_eq!(Paper::Vote(among.clone(), vote).to_string(), "unknown a 2 0/5 final=yes it ends");
+        for (text, why, at_least) in [
+            ("unknown a - - final=yes x", "final=yes x", None),
+            ("unknown a 2 0/5 final=no x", "final=no x", Some(at(2, 5))),
+            ("unknown a 2 0/5 it is final=yes x", "it is final=yes x", Some(at(2, 5))),
+        ] {
+            let vote = Vote::Unknown { why: why.to_owned(), at_least };
+            assert_eq!(text.parse(), Ok(Paper::Vote(among.clone(), vote)), "{text}");
         }
     }
 

@@ -31,16 +31,23 @@ impl Instance {
     fn read_reach(&self, deadline: Deadline) -> Result<Vote, String> {
         let control = self.control_data(deadline).map_err(|e| e.to_string())?;
         let end = self.end_by_files(&control, deadline)?;
-        // After a rewind it is the source that was there, and this instance holds no more than its WAL.
+        // After a rewind it is the source that was at its minimum recovery point, and this instance holds no more than its WAL.
         let is_rewound = matches!(self.rejoining(), Ok(Rejoining::Done(_)));
-        let at_least = if is_rewound { end } else { control.min_recovery };
+        let at_least = control.min_recovery;
         let Some(position) = end else {
+            // Nobody gets anything from it.
+            if is_rewound {
+                return Ok(Vote::Void);
+            }
             let why = format!("it has no WAL from {} on, where its recovery begins", control.redo);
             return Ok(Vote::Unknown { why, at_least });
         };
         if let Some(needed) = control.min_recovery.filter(|needed| position.end < needed.end) {
             let why = format!("its WAL ends at {}, and it is not consistent before {}", position.end, needed.end);
-            return Ok(Vote::Unknown { why, at_least });
+            return Ok(match is_rewound {
+                true => Vote::Incomplete { why, until: position },
+                false => Vote::Unknown { why, at_least },
+            });
         }
         let segment = self.segment_by_title(control.segment_size);
         let to_replay = to_replay(position.end, segment, control.redo, control.segment_size);

@@ -26,6 +26,10 @@
 //! A node on a timeline that nobody but a person made ([`super::origin`]) is never promoted and never fetched from; when it has
 //! more of the common WAL than the candidate has, the candidate is refused.
 //!
+//! A node that is not consistent, and cannot be before it gets WAL from elsewhere ([`Vote::Incomplete`]), is neither promoted nor
+//! waited for nor fetched from; when the WAL that it has is more than the candidate's, the candidate is refused as in rule 4. Should
+//! it be the candidate, it yields to any node that has as much.
+//!
 //! A node whose instance is being rewound or cloned, or waits for that, has no say: what it alone held is kept aside.
 //! Should it be the candidate, nobody waits for it: it yields to any node that has a position.
 //!
@@ -233,13 +237,8 @@ fn compare(ballot: &Ballot<'_>) -> Verdict {
     if !unknown.is_empty() && !ballot.timed_out {
         return Verdict::Wait { others: unknown };
     }
-    if let Some((node, theirs, why)) = hidden_beyond(ours.position, ballot.votes) {
-        let (node, ours) = (node.clone(), ours.position);
-        let because = "it cannot tell its position".to_owned();
-        return match ballot.insists && ballot.can_fetch {
-            true => Verdict::CatchUp { from: node, theirs, ours, because },
-            false => Verdict::Hidden { node, theirs, why, ours },
-        };
+    if let Some(hidden) = hidden_beyond(ours.position, ballot) {
+        return hidden;
     }
     if let Some((node, theirs)) = forked_beyond(ours.position, ballot.votes) {
         return Verdict::DataInFork { node: node.clone(), theirs, ours: ours.position };
@@ -275,6 +274,7 @@ fn beats(theirs: Position, ballot: &Ballot<'_>) -> bool {
         Vote::At(ours) => theirs > ours.position,
         Vote::Void | Vote::Fork(_) => true,
         Vote::Unknown { at_least, .. } => ballot.timed_out && at_least.is_none_or(|at_least| theirs >= at_least),
+        Vote::Incomplete { until, .. } => theirs >= *until,
         Vote::Primary | Vote::Silent => ballot.timed_out,
     }
 }
@@ -344,27 +344,36 @@ fn better_suited<'a>(ours: &Reach, ballot: &Ballot<'a>) -> Option<(&'a NodeName,
     equal.or_else(|| behind.max_by_key(|(node, reach)| (reach.position, suited(node, reach))))
 }
 
-/// The most that a node certainly has which cannot tell its position, when that is more, and why it cannot.
-fn hidden_beyond(ours: Position, votes: &[(NodeName, Vote)]) -> Option<(&NodeName, Position, String)> {
-    let unknown = votes.iter().filter_map(|(node, vote)| match vote {
-        Vote::Unknown { why, at_least } => Some((node, (*at_least)?, why.clone())),
+/// What becomes of the candidate when a node that cannot tell its position certainly has more.
+fn hidden_beyond(ours: Position, ballot: &Ballot<'_>) -> Option<Verdict> {
+    let hidden = ballot.votes.iter().filter_map(|(node, vote)| match vote {
+        Vote::Unknown { why, at_least } => Some((node, (*at_least)?, why, ballot.can_fetch)),
+        // It lets nobody in.
+        Vote::Incomplete { why, until } => Some((node, *until, why, false)),
         Vote::At(_) | Vote::Primary | Vote::Silent | Vote::Void | Vote::Fork(_) => None,
     });
-    unknown.filter(|(_, theirs, _)| *theirs > ours).max_by_key(|(node, theirs, _)| (*theirs, Reverse(*node)))
+    let more = hidden.filter(|(_, theirs, ..)| *theirs > ours);
+    let (node, theirs, why, can_fetch) = more.max_by_key(|(node, theirs, ..)| (*theirs, Reverse(*node)))?;
+    let because = "it cannot tell its position".to_owned();
+    Some(match ballot.insists && can_fetch {
+        true => Verdict::CatchUp { from: node.clone(), theirs, ours, because },
+        false => Verdict::Hidden { node: node.clone(), theirs, why: why.clone(), ours },
+    })
 }
 
 /// The most of the common WAL that is on a node which has left it, when that is more.
 fn forked_beyond(ours: Position, votes: &[(NodeName, Vote)]) -> Option<(&NodeName, Position)> {
     let forks = votes.iter().filter_map(|(node, vote)| match vote {
         Vote::Fork(until) => Some((node, *until)),
-        Vote::At(_) | Vote::Unknown { .. } | Vote::Primary | Vote::Silent | Vote::Void => None,
+        Vote::At(_) | Vote::Unknown { .. } | Vote::Incomplete { .. } | Vote::Primary | Vote::Silent | Vote::Void => {
+            None
+        }
     });
     forks.filter(|(_, until)| *until > ours).max_by_key(|(node, until)| (*until, Reverse(*node)))
 }
 
 fn without_position(votes: &[(NodeName, Vote)]) -> Vec<(NodeName, Vote)> {
-    let unknown = |vote: &Vote| matches!(vote, Vote::Unknown { .. } | Vote::Silent);
-    let nodes = votes.iter().filter(|(_, vote)| unknown(vote)).cloned();
+    let nodes = votes.iter().filter(|(_, vote)| vote.may_change()).cloned();
     nodes.into_map().into_iter().collect()
 }
 
@@ -603,6 +612,31 @@ mod tests {
     }
 
     #[test]
+    fn who_can_never_tell_more_is_not_waited_for_and_counts_with_what_it_has() {
+        let incomplete = |end| Vote::Incomplete { why: "it is not consistent".to_owned(), until: position(1, end) };
+        for timed_out in [false, true] {
+            for insists in [false, true] {
+                let of = |own: &Vote, votes: &[(&str, Vote)]| {
+                    let votes: Vec<_> = votes.iter().map(|(name, vote)| (node(name), vote.clone())).collect();
+                    decide(&Ballot { own, votes: &votes, left: &[], timed_out, insists, can_fetch: true })
+                };
+                assert_eq!(of(&at(1, 100), &[("a", incomplete(100)), ("b", Vote::Void)]), PROMOTE);
+                let (why, ours) = ("it is not consistent".to_owned(), position(1, 100));
+                let hidden = Verdict::Hidden { node: node("a"), theirs: position(1, 101), why, ours };
+                assert_eq!(of(&at(1, 100), &[("a", incomplete(101))]), hidden, "nothing can be fetched from it");
+                // Who has as much is promoted in its place, and nobody else.
+                let nobody = Verdict::Wait { others: Vec::new() };
+                assert_eq!(yielded_to(&of(&incomplete(100), &[("a", at(1, 100))])), "a");
+                assert_eq!(of(&incomplete(101), &[("a", at(1, 100)), ("b", incomplete(200))]), nobody);
+            }
+        }
+        // Others are waited for all the same, and one of them may have it all.
+        let waits = verdict(&at(1, 100), &[("a", incomplete(101)), ("b", unknown())], &[], false);
+        assert!(matches!(waits, Verdict::Wait { others } if others == [(node("b"), unknown())]));
+        assert_eq!(yielded_to(&verdict(&at(1, 100), &[("a", incomplete(101)), ("b", at(1, 101))], &[], false)), "b");
+    }
+
+    #[test]
     fn a_candidate_that_cannot_tell_its_position_yields_to_nobody_who_has_less_than_it_has_at_least() {
         let nobody = Verdict::Wait { others: Vec::new() };
         assert_eq!(verdict(&knows_no_more_than(8), &[("b", at(1, 7))], &[], true), nobody);
@@ -794,6 +828,9 @@ mod tests {
             1 => (1_u32..4, 0_u64..6).prop_map(|(timeline, end)| Vote::Unknown {
                 why: "x".to_owned(), at_least: Some(position(timeline, end))
             }),
+            1 => (1_u32..4, 0_u64..6).prop_map(|(timeline, end)| Vote::Incomplete {
+                why: "x".to_owned(), until: position(timeline, end)
+            }),
             1 => Just(Vote::Silent),
             1 => Just(Vote::Void),
             1 => (1_u32..4, 0_u64..6).prop_map(|(timeline, end)| Vote::Fork(position(timeline, end))),
@@ -825,7 +862,7 @@ mod tests {
                     }
                     Vote::Primary => prop_assert!(false, "promoted beside a primary"),
                     Vote::Fork(until) => prop_assert!(*until <= ours),
-                    Vote::At(_) | Vote::Void => {}
+                    Vote::At(_) | Vote::Incomplete { .. } | Vote::Void => {}
                 }
             }
         }

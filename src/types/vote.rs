@@ -45,6 +45,14 @@ pub enum Vote {
         /// What it certainly has, where it knows that.
         at_least: Option<Position>,
     },
+    /// It cannot be promoted before it gets WAL that it does not have, and is not consistent before that. That it waits for this
+    /// tells it no more.
+    Incomplete {
+        /// Why.
+        why: String,
+        /// Where the WAL that it has ends.
+        until: Position,
+    },
     /// It takes writes.
     Primary,
     /// It has not voted.
@@ -61,8 +69,19 @@ impl Vote {
     pub fn reach(&self) -> Option<&Reach> {
         match self {
             Vote::At(reach) => Some(reach),
-            Vote::Unknown { .. } | Vote::Primary | Vote::Silent | Vote::Void | Vote::Fork(_) => None,
+            Vote::Unknown { .. }
+            | Vote::Incomplete { .. }
+            | Vote::Primary
+            | Vote::Silent
+            | Vote::Void
+            | Vote::Fork(_) => None,
         }
+    }
+
+    /// Whether another look may tell more.
+    #[must_use]
+    pub fn may_change(&self) -> bool {
+        matches!(self, Vote::Unknown { .. } | Vote::Silent)
     }
 
     /// What it certainly has.
@@ -71,6 +90,7 @@ impl Vote {
         match self {
             Vote::At(reach) => Some(reach.position),
             Vote::Unknown { at_least, .. } => *at_least,
+            Vote::Incomplete { until, .. } => Some(*until),
             Vote::Primary | Vote::Silent | Vote::Void | Vote::Fork(_) => None,
         }
     }
