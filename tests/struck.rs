@@ -18,6 +18,7 @@ use support::transition::Promotion;
 use support::wait_until;
 
 const NEVER: &str = "-1000000";
+const ELECTED: &str = "1002";
 
 fn replicating(standbys: &[&str]) -> (Arc<Cluster>, Node, Vec<Node>) {
     let cluster = Cluster::new();
@@ -242,6 +243,63 @@ fn the_last_primary_in_the_election_says_whether_anything_is_lacking() {
     cluster.move_address_to(&standbys[0]);
     standbys[0].call("monitor").run().expect_code(8);
     assert_eq!(cluster.attributes.permanent("srv2", "lacks"), "", "it was promoted, and is taken back");
+}
+
+fn last_primary_is_demoted(primary: &Node) {
+    let (cluster, address) = (&primary.cluster, primary.sockets.to_str().unwrap());
+    cluster.attributes.set_address(&primary.name, address);
+    cluster.take_address_away();
+    primary.call("demote").run().expect_code(0);
+    cluster.attributes.set_promoted(&[]);
+}
+
+/// A ban that somebody forgot keeps the last primary from being promoted, and the only other node lacks what that one wrote.
+#[test]
+fn who_was_struck_off_stands_when_it_can_fetch_what_it_lacks_from_the_last_primary() {
+    let (cluster, primary, standbys) = replicating(&["srv2"]);
+    let standby = &standbys[0];
+    go_on_without(&primary, standby);
+    last_primary_is_demoted(&primary);
+    cluster.attributes.set_score("srv1", "1");
+    standby.run_as_standby();
+    // The last primary's instance does not run.
+    monitored(standby, 3);
+    assert_eq!(cluster.attributes.scores(), format!("srv1=1 srv2={NEVER}"));
+    cluster.attributes.set_running(&["srv1", "srv2"]);
+    // It lacks something itself.
+    cluster.attributes.set_permanent("srv1", "lacks", "1 1 0/3000000 20261124T080000Z it was away");
+    monitored(standby, 1);
+    assert_eq!(cluster.attributes.scores(), format!("srv1=1 srv2={NEVER}"));
+    cluster.attributes.set_permanent("srv1", "lacks", "");
+    monitored(standby, 1);
+    assert_eq!(cluster.attributes.scores(), "srv1=1 srv2=1");
+    let promotion = Promotion::new(standby, &["srv1", "srv2"]);
+    for scores in [format!("srv1={ELECTED} srv2=1"), format!("srv1={ELECTED} srv2=1")] {
+        promotion.announce(&[&primary, standby]);
+        assert_eq!(cluster.attributes.scores(), scores);
+    }
+    let promoted = promotion.promote().expect_code(0);
+    assert_eq!(promoted.logged("has all that srv1 has"), 1, "{promoted:#?}");
+    assert_eq!(standby.sql("select count(*) from late"), "1");
+}
+
+/// The last primary is lost after the other one has stood for election.
+#[test]
+fn who_was_struck_off_and_stands_is_not_promoted_without_what_it_lacks() {
+    let (cluster, primary, standbys) = replicating(&["srv2"]);
+    let standby = &standbys[0];
+    go_on_without(&primary, standby);
+    last_primary_is_demoted(&primary);
+    standby.run_as_standby();
+    cluster.attributes.set_running(&["srv1", "srv2"]);
+    monitored(standby, 3);
+    assert!(cluster.attributes.scores().ends_with("srv2=1"), "{}", cluster.attributes.scores());
+    primary.crash();
+    cluster.attributes.lose_all_of("srv1");
+    cluster.attributes.set_running(&["srv2"]);
+    expect_refused(standby, &["srv2"]);
+    monitored(standby, 3);
+    assert!(cluster.attributes.scores().ends_with(NEVER), "{}", cluster.attributes.scores());
 }
 
 #[test]

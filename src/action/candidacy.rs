@@ -6,8 +6,9 @@ use super::{Agent, failed, finish};
 use crate::cluster::{ClusterError, Durable};
 use crate::ocf::Failure;
 use crate::policy::candidacy::{
-    Lacks, Objection, OnRecord, may_have_been_passed_over, objection, score_at_start, stands_again,
+    Lacks, Objection, OnRecord, may_fetch, may_have_been_passed_over, objection, score_at_start, stands_again,
 };
+use crate::policy::follow::FIRST_RELOADABLE_VERSION;
 use crate::policy::patience::{Noted, may_stand_again};
 use crate::sys::{Deadline, Notes, ms_since_boot, utc_now};
 use crate::types::{NodeName, Role, Score, Timeline};
@@ -61,8 +62,8 @@ impl Agent {
             may_stand = false;
         }
         if let Some(durable) = durable.filter(|_| may_stand) {
-            if let Some(why) = self.what_speaks_against(&own, durable, deadline)? {
-                log::warn!("{why}");
+            if let Some(found) = self.what_speaks_against(&own, durable, deadline)? {
+                log::warn!("{}", self.objection_in_words(&own, &found));
                 may_stand = false;
             }
         }
@@ -88,14 +89,14 @@ impl Agent {
         }
     }
 
-    /// What speaks against this node, in words. One that has just come back and may have been passed over is struck off, by
+    /// What speaks against this node. One that has just come back and may have been passed over is struck off, by
     /// itself, before anything else.
     fn what_speaks_against(
         &self,
         own: &NodeName,
         durable: &Durable,
         deadline: Deadline,
-    ) -> Result<Option<String>, Failure> {
+    ) -> Result<Option<Objection>, Failure> {
         let timeline = self.own_timeline(deadline);
         let mut on_record = self.on_record_for(durable, timeline.into_iter()).map_err(failed)?;
         if !on_record.lacks.contains_key(own) && self.may_have_been_passed_over(own, durable, &on_record, deadline)? {
@@ -106,7 +107,7 @@ impl Agent {
             let until = timeline.and_then(|timeline| self.fork_of(timeline, durable))?;
             Some(Objection::MadeByHand { until })
         };
-        Ok(objection(own, timeline, &on_record).or_else(made_by_hand).map(|found| self.objection_in_words(own, &found)))
+        Ok(objection(own, timeline, &on_record).or_else(made_by_hand))
     }
 
     pub(super) fn own_timeline(&self, deadline: Deadline) -> Option<Timeline> {
@@ -208,13 +209,37 @@ impl Agent {
             return Ok(None);
         }
         let durable = self.cluster.durable(deadline).map_err(failed)?;
-        let objection = self.what_speaks_against(&own, &durable, deadline)?;
-        if stands_again(now, false, objection.is_some()) {
-            log::info!(
-                "standing for election again: there is no primary, and nothing on record speaks against this node"
-            );
+        let found = self.what_speaks_against(&own, &durable, deadline)?;
+        let against = match &found {
+            Some(found) if !self.may_fetch(&own, found, &durable, deadline)? => {
+                Some(self.objection_in_words(&own, found))
+            }
+            _ => None,
+        };
+        if stands_again(now, false, against.is_some()) {
+            let why = match found {
+                None => "nothing on record speaks against this node",
+                Some(_) => "this node can fetch what it lacks from the last one, which runs as a standby",
+            };
+            log::info!("standing for election again: there is no primary, and {why}");
             self.cluster.set_scores(&[(own, Some(Score::CANDIDATE))], deadline).map_err(failed)?;
         }
-        Ok(objection)
+        Ok(against)
+    }
+
+    /// Whether this node can fetch what it lacks from the last primary: see [`may_fetch`].
+    fn may_fetch(
+        &self,
+        own: &NodeName,
+        found: &Objection,
+        durable: &Durable,
+        deadline: Deadline,
+    ) -> Result<bool, Failure> {
+        if self.instance.major_version().is_none_or(|major| major < FIRST_RELOADABLE_VERSION) {
+            return Ok(false);
+        }
+        let standbys = self.cluster.standbys(deadline).map_err(failed)?;
+        let has_diverged = || durable.record.as_ref().is_none_or(|last| self.trouble_of_stopped(last).is_some());
+        Ok(may_fetch(own, found, &Self::on_record(durable), &standbys) && !has_diverged())
     }
 }

@@ -69,6 +69,16 @@ impl Cluster {
         Ok(promoted(&parsed(&status(deadline)?)?, &self.resource))
     }
 
+    /// The nodes whose instance of this resource the cluster holds for a standby.
+    ///
+    /// # Errors
+    /// When the cluster does not answer.
+    pub fn standbys(&self, deadline: Deadline) -> Result<Vec<NodeName>, ClusterError> {
+        Ok(hosts(&parsed(&status(deadline)?)?, &self.resource, |instance| {
+            matches!(instance.attribute("role"), Some("Unpromoted" | "Slave"))
+        }))
+    }
+
     /// The nodes on which Pacemaker leaves the instance of this resource alone, and tells it nothing. With a node's maintenance
     /// mode the instances there count as unmanaged (`native_add_running` in Pacemaker).
     ///

@@ -8,6 +8,8 @@
 //! | lacks that timeline, and was away since | no |
 //! | any of these, and a node against which nothing speaks has told that it has no more | yes: the comparison says all |
 //!
+//! One that may not be promoted stands for election where it can fetch what it lacks from the last primary ([`may_fetch`]).
+//!
 //! *No* is until the cause is gone, or a person gives up what the node lacks. Restarts of agents, nodes and the whole cluster
 //! change nothing.
 //!
@@ -100,6 +102,16 @@ pub fn confirm(
     let trusted = others.iter().filter_map(|(other, vote)| Some((other, vote.reach()?.position)));
     let mut trusted = trusted.filter(|(other, at)| objection(other, Some(at.timeline), on_record).is_none());
     if trusted.any(|(_, at)| at <= position) { Ok(()) } else { Err(found) }
+}
+
+/// Whether a node stands for election all the same: what it lacks the last primary has, which runs as a standby, and against
+/// which nothing speaks. It is promoted if need be, where a ban keeps that one from it, when it has fetched all of that: the election
+/// sees to it ([`confirm`]).
+#[must_use]
+pub fn may_fetch(node: &NodeName, against: &Objection, on_record: &OnRecord, standbys: &[NodeName]) -> bool {
+    let Some((last, _)) = &on_record.last else { return false };
+    let is_there = last != node && standbys.contains(last) && !on_record.lacks.contains_key(last);
+    is_there && matches!(against, Objection::StruckOff(_) | Objection::LacksTimeline { .. })
 }
 
 /// Whether another node may have gone on without this one, which has just come back, and nobody is there who would know.
@@ -212,6 +224,29 @@ mod tests {
         }
         assert!(!allowed(at(2, 50), &[], &["srv2"]));
         assert!(allowed(at(2, 50), &[], &[]));
+    }
+
+    #[test]
+    fn who_can_fetch_what_it_lacks_from_the_last_primary_stands() {
+        let lacks_timeline = Objection::LacksTimeline { ours: Timeline(1), theirs: Timeline(2), primary: node("srv1") };
+        let struck_off = Objection::StruckOff(lacks());
+        let by_hand = Objection::MadeByHand { until: at(1, 50) };
+        for (own, against, struck, standbys, expected) in [
+            ("srv2", &struck_off, &["srv2"][..], &["srv1", "srv2"][..], true),
+            ("srv2", &lacks_timeline, &[], &["srv1", "srv2"], true),
+            ("srv2", &by_hand, &[], &["srv1", "srv2"], false),
+            // It is away, or lacks something as well.
+            ("srv2", &struck_off, &["srv2"], &["srv2", "srv3"], false),
+            ("srv2", &struck_off, &["srv1", "srv2"], &["srv1", "srv2"], false),
+            ("srv2", &lacks_timeline, &["srv1"], &["srv1", "srv2"], false),
+            // It is the node itself.
+            ("srv1", &struck_off, &["srv1"], &["srv1", "srv2"], false),
+        ] {
+            let standbys: Vec<_> = standbys.iter().map(|name| node(name)).collect();
+            let may = may_fetch(&node(own), against, &on_record(struck, &[]), &standbys);
+            assert_eq!(may, expected, "{own} {against:?} {struck:?} {standbys:?}");
+        }
+        assert!(!may_fetch(&node("srv2"), &struck_off, &OnRecord::default(), &[node("srv1"), node("srv2")]));
     }
 
     #[test]

@@ -13,7 +13,7 @@ pub(crate) struct Attributes {
 
 impl Attributes {
     pub(crate) fn new(store: &Path, resource: &str) -> Attributes {
-        for file in ["calls", "members", "promoted", "unmanaged"] {
+        for file in ["calls", "members", "promoted", "running", "unmanaged"] {
             fs::write(store.join(file), "").unwrap();
         }
         Attributes { store: store.to_owned(), resource: resource.to_owned() }
@@ -155,6 +155,12 @@ impl Attributes {
     pub(crate) fn set_promoted(&self, names: &[&str]) {
         let lines: String = names.iter().map(|name| format!("{name}\n")).collect();
         fs::write(self.store.join("promoted"), lines).unwrap();
+    }
+
+    /// The nodes whose instance `crm_mon` shows to run, as a standby where it is not promoted.
+    pub(crate) fn set_running(&self, names: &[&str]) {
+        let lines: String = names.iter().map(|name| format!("{name}\n")).collect();
+        fs::write(self.store.join("running"), lines).unwrap();
     }
 
     /// A node whose instance Pacemaker leaves alone, as `crm_mon` shows it.

@@ -71,6 +71,10 @@ while read -r node; do
     echo "<resource id=\"@RESOURCE@\" role=\"Promoted\"><node name=\"$node\"/></resource>"
 done <"$store/promoted"
 while read -r node; do
+    grep -qx "$node" "$store/promoted" && continue
+    echo "<resource id=\"@RESOURCE@\" role=\"Unpromoted\" managed=\"true\"><node name=\"$node\"/></resource>"
+done <"$store/running"
+while read -r node; do
     echo "<resource id=\"@RESOURCE@\" role=\"Unpromoted\" managed=\"false\"><node name=\"$node\"/></resource>"
 done <"$store/unmanaged"
 echo '</clone></resources><node_attributes>'

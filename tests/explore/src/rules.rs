@@ -40,6 +40,8 @@ pub struct Rules {
     pub objection: fn(&NodeName, Option<Timeline>, &OnRecord) -> Option<Objection>,
     /// Whether a node that comes back may have been passed over.
     pub passed_over: fn(&NodeName, &[NodeName], &[NodeName], &OnRecord) -> bool,
+    /// Whether a node against which something speaks stands for election all the same.
+    pub may_fetch: fn(&NodeName, &Objection, &OnRecord, &[NodeName]) -> bool,
     /// The score that a start gives its node; none when it leaves it.
     pub score_at_start: fn(Option<Score>, bool) -> Option<Score>,
     /// Whether a standby without a primary stands again: its score, whether another is promoted, and whether something
@@ -74,6 +76,7 @@ impl Default for Rules {
             strike: strike::plan,
             objection: candidacy::objection,
             passed_over: candidacy::may_have_been_passed_over,
+            may_fetch: candidacy::may_fetch,
             score_at_start: candidacy::score_at_start,
             stands_again: candidacy::stands_again,
             standing: rejoin::standing,

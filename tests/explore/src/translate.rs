@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
-use pgbaton::policy::candidacy::{Lacks, OnRecord};
+use pgbaton::policy::candidacy::{Lacks, Objection, OnRecord};
 use pgbaton::policy::election::{Ballot, Reach, Verdict, Vote, insists};
 use pgbaton::policy::leaving::{Facts, Left, last_before};
 use pgbaton::policy::rejoin::{OwnWal, Reference, Rejoin, Remedy, Standing, Trouble};
@@ -15,7 +15,7 @@ use pgbaton::types::{History, Lsn, NodeName, Position, Role, Score, SystemId, Ti
 
 use crate::rules::{Correction, Rules};
 use crate::set::Quickly;
-use crate::state::{Away, Configuration, LEVELS, Level, Marker, NODES, Node, Paper, State};
+use crate::state::{Away, Configuration, Instance, LEVELS, Level, Marker, NODES, Node, Paper, State};
 use crate::wal::{At, Tree};
 
 /// Bytes of a record: more than the differences that do not turn the order of the scores.
@@ -353,11 +353,21 @@ impl Advisor {
         }
     }
 
-    /// Whether something on record speaks against this node.
+    /// What on record speaks against this node.
     #[must_use]
-    pub fn objects(&self, state: &State, node: u8) -> bool {
+    pub fn objection(&self, state: &State, node: u8) -> Option<Objection> {
         let timeline = Timeline(u32::from(state.wal.timeline(state.node(node).tip)));
-        (self.rules.objection)(&self.name(node), Some(timeline), &self.on_record(state)).is_some()
+        (self.rules.objection)(&self.name(node), Some(timeline), &self.on_record(state))
+    }
+
+    /// Whether it stands for election all the same. Pacemaker takes an instance that is on its way for a standby.
+    #[must_use]
+    pub fn may_fetch(&self, state: &State, node: u8, against: &Objection) -> bool {
+        let runs = |node: &Node| node.up && matches!(node.instance, Instance::Standby | Instance::Void);
+        let standbys: Vec<_> = state.nodes_where(runs).map(|node| self.name(node)).collect();
+        let (own, last) = (state.node(node).tip, state.configuration.record);
+        let follows = last.is_some_and(|(at, _)| self.returning(&state.wal, own, at) == Return::Follows);
+        follows && (self.rules.may_fetch)(&self.name(node), against, &self.on_record(state), &standbys)
     }
 
     /// Whether this node, which comes back, may have been passed over.

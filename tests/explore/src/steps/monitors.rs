@@ -93,10 +93,12 @@ fn timeout(state: &State, to: &mut Found) {
     }
 }
 
-/// A standby without a primary that has no score, or was excluded, stands again.
+/// A standby without a primary that has no score, or was excluded, stands again: also one that lacks what the last primary has,
+/// which is there.
 fn stood_again(cluster: &Cluster, state: &State, standby: u8) -> State {
     let mut next = *state;
     let objection = speaks_against(cluster, &mut next, standby);
+    let objection = objection.is_some_and(|found| !cluster.advisor.may_fetch(&next, standby, &found));
     if cluster.advisor.stands_again(state.node(standby).score, false, objection) {
         next.node_mut(standby).score = crate::state::Level::Candidate;
     }

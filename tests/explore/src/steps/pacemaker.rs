@@ -1,5 +1,6 @@
 //! What Pacemaker does: it starts what is down, and plans promotions by the scores.
 
+use pgbaton::policy::candidacy::Objection;
 use pgbaton::types::Role;
 
 use super::faults::stopped;
@@ -117,7 +118,7 @@ pub(super) fn announce(cluster: &Cluster, state: &mut State, number: u8, has_suc
     let is_promoted = |node: &Node| node.up && node.instance == Instance::Primary && node.score >= Level::Primary;
     let elsewhere = state.nodes_where(is_promoted).any(|node| node != number);
     let has_instance = state.node(number).marker == crate::state::Marker::None;
-    let may_stand = has_instance && !elsewhere && !speaks_against(cluster, state, number);
+    let may_stand = has_instance && !elsewhere && speaks_against(cluster, state, number).is_none();
     let score = cluster.advisor.score_at_start(state.node(number).score, may_stand);
     let node = state.node_mut(number);
     node.here = true;
@@ -130,13 +131,13 @@ pub(super) fn announce(cluster: &Cluster, state: &mut State, number: u8, has_suc
     }
 }
 
-/// Whether something on record speaks against this node. One that has just come back and may have been passed over is struck
+/// What on record speaks against this node. One that has just come back and may have been passed over is struck
 /// off, by itself.
-pub(super) fn speaks_against(cluster: &Cluster, state: &mut State, number: u8) -> bool {
+pub(super) fn speaks_against(cluster: &Cluster, state: &mut State, number: u8) -> Option<Objection> {
     if !state.node(number).here && cluster.advisor.passed_over(state, number) {
         state.configuration.struck |= 1 << number;
     }
-    cluster.advisor.objects(state, number)
+    cluster.advisor.objection(state, number)
 }
 
 /// A failed promotion: Pacemaker restarts the instance.
