@@ -247,6 +247,7 @@ impl TryFrom<WishArgs> for Wish {
             agent: args.agent,
             install: args.install.map(absolute).transpose()?,
             checksums: true,
+            clocks: false,
             profile: args.profile,
         })
     }

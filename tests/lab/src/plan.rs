@@ -55,6 +55,8 @@ pub(crate) struct Plan {
     pub install: Option<PathBuf>,
     /// Whether the instances are made with data checksums.
     pub checksums: bool,
+    /// Whether each node has a clock of its own that can be set.
+    pub clocks: bool,
     pub profile: Profile,
 }
 
@@ -77,6 +79,7 @@ impl Plan {
             agent: agent.to_owned(),
             install: None,
             checksums: true,
+            clocks: false,
             profile: Profile::default(),
         })
     }
@@ -266,6 +269,7 @@ mod tests {
             agent,
             install: None,
             checksums: true,
+            clocks: false,
             profile,
         }
     }

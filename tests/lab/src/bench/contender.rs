@@ -130,6 +130,7 @@ impl Contender {
             agent: self.agent().to_owned(),
             install,
             checksums: true,
+            clocks: false,
             profile: Profile::default(),
         })
     }

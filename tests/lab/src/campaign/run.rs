@@ -25,6 +25,8 @@ use crate::profile::{Commits, Nodes, Profile};
 const FAULTS: usize = 20;
 /// Rounds in a row that could not be played, or made no fault: then something else is wrong.
 const FRUITLESS_ROUNDS: usize = 5;
+/// Whether nodes need a clock of their own is seen in so many rounds: each kind comes once in 26 faults.
+const ROUNDS_LOOKED_AT: usize = 100;
 /// After that many rounds the clients' table is emptied, so that looks at it stay cheap.
 const ROUNDS_PER_TABLE: usize = 20;
 /// A longer one is no finding, and more than any fault explains: its logs are kept.
@@ -225,9 +227,10 @@ impl Runner {
         let deadline = args.minutes.map(|minutes| Instant::now() + Duration::from_secs(60 * minutes));
         let wanted = args.faults.unwrap_or(if deadline.is_some() { usize::MAX } else { FAULTS });
         let (mut made, mut fruitless) = (0, 0);
-        let drawn = (1..).zip(self.rounds(args));
-        let is_wanted = |faults: &[Fault]| args.only.is_empty() || faults.iter().all(|f| args.only.contains(&f.kind));
-        for (number, faults) in drawn.filter(|(_, faults)| is_wanted(faults)) {
+        // Programs are a little slower for it.
+        self.wish.clocks =
+            self.wanted_rounds(args).take(wanted.min(ROUNDS_LOOKED_AT)).any(|(_, faults)| sets_a_clock(&faults));
+        for (number, faults) in self.wanted_rounds(args) {
             if made >= wanted || deadline.is_some_and(|deadline| Instant::now() > deadline) {
                 break;
             }
@@ -251,6 +254,12 @@ impl Runner {
             }
         }
         Ok(())
+    }
+
+    /// Those that were asked for, with their numbers.
+    fn wanted_rounds<'a>(&self, args: &'a CampaignArgs) -> impl Iterator<Item = (usize, Vec<Fault>)> + 'a {
+        let is_wanted = |faults: &[Fault]| args.only.is_empty() || faults.iter().all(|f| args.only.contains(&f.kind));
+        (1..).zip(self.rounds(args)).filter(move |(_, faults)| is_wanted(faults))
     }
 
     /// What the seed draws, and how hard it is made.
@@ -336,6 +345,10 @@ impl Runner {
         );
         Ok(())
     }
+}
+
+fn sets_a_clock(faults: &[Fault]) -> bool {
+    faults.iter().any(|fault| fault.kind == Kind::ClockSet)
 }
 
 fn verdicts(findings: &[Finding]) -> String {

@@ -13,7 +13,7 @@ use nix::mount::{MntFlags, umount2};
 use super::node_shell::{check_on, run_on};
 use super::{instances, state::State};
 use crate::error::{Doing, Error, Result, unexpected};
-use crate::node::{disk, mounts};
+use crate::node::{clock, disk, mounts};
 use crate::plan::{Plan, VIP};
 use crate::profile::Profile;
 use crate::wait::{self, Seen};
@@ -35,6 +35,8 @@ pub(crate) struct Wish {
     pub install: Option<std::path::PathBuf>,
     /// Whether the instances are made with data checksums.
     pub checksums: bool,
+    /// Whether each node has a clock of its own that can be set.
+    pub clocks: bool,
     pub profile: Profile,
 }
 
@@ -47,6 +49,7 @@ pub(crate) fn up(wish: &Wish) -> Result<Plan> {
     let mut plan = Plan::new(&wish.nodes, &wish.example, &wish.agent, image::postgres_major(&suite)?)?;
     plan.install = wish.install.clone();
     plan.checksums = wish.checksums;
+    plan.clocks = wish.clocks;
     plan.profile = wish.profile;
     prepare_disks(&plan)?;
     start_switch()?;
@@ -96,7 +99,11 @@ fn prepare_disks(plan: &Plan) -> Result<()> {
         .and_then(|mut random| random.read_exact(&mut authkey))
         .doing(|| "draw a key".to_owned())?;
     prepare_archive(plan)?;
+    let clock = plan.clocks.then(clock::build).transpose()?;
     for node in &plan.nodes {
+        if let Some(library) = &clock {
+            clock::install(&node.name, library)?;
+        }
         disk::prepare(plan, node, &authkey)?;
         disk::write(&paths::upper(&node.name).join("root").join(format!("{}.sh", plan.example)), &example)?;
     }

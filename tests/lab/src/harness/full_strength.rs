@@ -40,6 +40,7 @@ fn is_as_wished(lab: &Lab, wish: &Wish) -> bool {
     lab.plan.example == wish.example
         && lab.plan.agent == wish.agent
         && lab.plan.checksums == wish.checksums
+        && lab.plan.clocks == wish.clocks
         && lab.plan.profile == wish.profile
         && lab.nodes() == wish.nodes
         && lab.nodes().iter().all(is_installed)
@@ -203,6 +204,9 @@ fn undo_what_scenarios_do(lab: &Lab) -> Result<()> {
         false => "boots-without-services",
     };
     for node in lab.nodes() {
+        if lab.plan.clocks {
+            lab.set_clock(&node, 0)?;
+        }
         if switch::group(&node)?.is_frozen() {
             lab.thaw(&node)?;
         }

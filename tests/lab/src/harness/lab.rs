@@ -10,6 +10,7 @@ use super::history::History;
 use crate::cluster::node_shell::{COMMAND_LIMIT, check_on, check_on_within, run_on, sql_on, sql_on_within};
 use crate::cluster::state::{RESOURCE, State};
 use crate::error::{Doing, Error, Result, unexpected};
+use crate::node::clock;
 use crate::paths;
 use crate::plan::Plan;
 use crate::run::Output;
@@ -243,6 +244,11 @@ impl Lab {
 
     pub(crate) fn thaw(&self, node: &str) -> Result<()> {
         switch::group(node)?.thaw()
+    }
+
+    /// The node's time of day is off by so many seconds from now on, until it is set right with 0.
+    pub(crate) fn set_clock(&self, node: &str, seconds: i64) -> Result<()> {
+        clock::set(node, seconds)
     }
 
     pub(crate) fn has_power(&self, node: &str) -> Result<bool> {

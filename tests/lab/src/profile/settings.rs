@@ -85,6 +85,11 @@ impl Profile {
         matches!(self.layout, Layout::Debian | Layout::DebianByDatadir)
     }
 
+    /// Whether a standby applies late.
+    pub(crate) fn is_delayed(&self) -> bool {
+        self.delay != Delay::No
+    }
+
     /// Whether the agent has slots of its own.
     pub(crate) fn uses_slots(&self) -> bool {
         self.slots != Slots::Off

@@ -7,11 +7,13 @@
 //! | `power` | nodes that lose their power, and nodes that stand still |
 //! | `network` | cuts: of a node, of one direction, of replication alone |
 //! | `cluster_daemons` | Pacemaker's own processes |
+//! | `clock` | a node with another date |
 //! | `database` | what an administrator of the database does, or runs out of |
 //! | `operator` | what an administrator of the cluster does |
 //! | `slips` | what administrators do by mistake, or forget |
 
 mod agent;
+mod clock;
 mod cluster_daemons;
 mod database;
 mod network;
@@ -160,10 +162,7 @@ fn make(scene: &Scene<'_>) -> Result<Made> {
         Kind::ForgottenBan => slips::forgotten_ban(scene),
         Kind::CleanedUp => slips::clean_up(scene),
         Kind::RestoredBackup => slips::restored_backup(scene),
-        Kind::ClockSet => unexpected(
-            "no node has a clock of its own: time namespaces cover the monotonic clock only, and the machine's clock is the \
-             machine's",
-        ),
+        Kind::ClockSet => clock::set(scene),
     }
 }
 
