@@ -42,6 +42,15 @@ fn promoted_by_hand() -> (Arc<Cluster>, Node, Node, Node) {
     (cluster, primary, second, third)
 }
 
+/// srv2 is the only node left, and cannot write beside its data directory.
+fn alone_and_without_a_promise() -> (Arc<Cluster>, Node, Node, Node) {
+    let (cluster, primary, second, third) = in_service();
+    third.stop_fast();
+    lose_power(&cluster, &[&primary]);
+    std::os::unix::fs::chown(second.data.parent().unwrap(), Some(0), Some(0)).unwrap();
+    (cluster, primary, second, third)
+}
+
 fn promise(node: &Node) -> PathBuf {
     node.data.with_file_name("data.timeline")
 }
@@ -389,11 +398,7 @@ fn a_timeline_that_was_seen_to_be_made_by_hand_is_not_believed_for_its_number() 
 /// Neither the file nor another node could keep the number, so the cluster's configuration does.
 #[test]
 fn the_number_of_a_promotion_is_on_record_where_nothing_else_keeps_it() {
-    let (cluster, primary, second, third) = in_service();
-    third.stop_fast();
-    lose_power(&cluster, &[&primary]);
-    let home = second.data.parent().unwrap();
-    std::os::unix::fs::chown(home, Some(0), Some(0)).unwrap();
+    let (cluster, _primary, second, third) = alone_and_without_a_promise();
     let promotion = Promotion::new(&second, &["srv2"]);
     promotion.announce(&[&second]);
     promotion.promote().expect_code(0);
@@ -427,10 +432,7 @@ fn look_again_at_the_record(node: &Node) {
 
 #[test]
 fn what_was_announced_goes_when_the_record_has_it() {
-    let (cluster, primary, second, third) = in_service();
-    third.stop_fast();
-    lose_power(&cluster, &[&primary]);
-    std::os::unix::fs::chown(second.data.parent().unwrap(), Some(0), Some(0)).unwrap();
+    let (cluster, _primary, second, _third) = alone_and_without_a_promise();
     let promotion = Promotion::new(&second, &["srv2"]);
     promotion.announce(&[&second]);
     promotion.promote().expect_code(0);
@@ -458,10 +460,7 @@ fn a_number_that_this_node_was_to_give_is_given_by_nobody_again() {
 
 #[test]
 fn a_promotion_whose_number_nothing_keeps_is_refused() {
-    let (cluster, primary, second, third) = in_service();
-    third.stop_fast();
-    lose_power(&cluster, &[&primary]);
-    std::os::unix::fs::chown(second.data.parent().unwrap(), Some(0), Some(0)).unwrap();
+    let (_cluster, _primary, second, _third) = alone_and_without_a_promise();
     let promotion = Promotion::new(&second, &["srv2"]);
     promotion.announce(&[&second]);
     second.break_tool("crm_attribute");

@@ -1,6 +1,5 @@
 //! What WAL an instance has: its timelines and their history.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -9,7 +8,7 @@ use super::wal_end::leads_on_from;
 use super::{ControlData, ControlError, Instance};
 use crate::policy::rejoin::OwnWal;
 use crate::sys::{Deadline, IdentityError, Program, ProgramError};
-use crate::types::{History, Lsn, PromotionId, Timeline};
+use crate::types::{Gather, History, Lsn, PromotionId, Timeline};
 
 /// A history file has some 50 bytes for each promotion.
 const LONGEST_HISTORY: u64 = 1 << 20;
@@ -102,8 +101,7 @@ impl Instance {
         let names = names.filter_map(|entry| entry.file_name().into_string().ok());
         let first = control.redo.0 / control.segment_size.max(1);
         let segments = names.filter_map(|name| parse_segment_name(&name, control.segment_size));
-        let found: BTreeSet<_> =
-            segments.filter(|(_, number)| *number >= first).map(|(timeline, _)| timeline).collect();
+        let found = segments.filter(|(_, number)| *number >= first).map(|(timeline, _)| timeline).into_set();
         let youngest = found.into_iter().rev().find(|found| leads_on_from(&pg_wal, *found, control.min_recovery));
         youngest.unwrap_or(control.timeline).max(control.timeline)
     }

@@ -48,10 +48,7 @@ impl Begin {
 pub(super) fn end_of_files(pg_wal: &Path, begin: Begin, kind: Kind) -> io::Result<Option<Position>> {
     let segments = segments(pg_wal, kind.segment_size)?;
     let mut best = None;
-    for timeline in timelines(&segments, begin, kind.segment_size) {
-        if !leads_on_from(pg_wal, timeline, begin.replayed) {
-            continue;
-        }
+    for timeline in timelines(pg_wal, &segments, begin, kind.segment_size) {
         let history = read_history(pg_wal, timeline).unwrap_or_else(|_| History::of_first(timeline));
         let mut files = Files::new(pg_wal, &segments, &history, kind);
         let Some(end) = files.end(begin)? else { continue };
@@ -74,9 +71,8 @@ pub(super) fn end_of_files(pg_wal: &Path, begin: Begin, kind: Kind) -> io::Resul
 /// When the directory or a segment cannot be read.
 pub(super) fn first_segment_in_part(pg_wal: &Path, begin: Begin, kind: Kind) -> io::Result<Option<PathBuf>> {
     let mut segments = segments(pg_wal, kind.segment_size)?;
-    let younger =
-        timelines(&segments, begin, kind.segment_size).into_iter().filter(|timeline| *timeline > begin.timeline);
-    for timeline in younger {
+    let younger = timelines(pg_wal, &segments, begin, kind.segment_size);
+    for timeline in younger.into_iter().filter(|timeline| *timeline > begin.timeline) {
         let Ok(history) = read_history(pg_wal, timeline) else { continue };
         let fork = history.last().begin;
         let number = fork.0 / kind.segment_size.max(PAGE);
@@ -117,10 +113,12 @@ fn segments(pg_wal: &Path, segment_size: u64) -> io::Result<Segments> {
 }
 
 /// The timelines that recovery may come to, the youngest first.
-fn timelines(segments: &Segments, begin: Begin, segment_size: u64) -> Vec<Timeline> {
+fn timelines(pg_wal: &Path, segments: &Segments, begin: Begin, segment_size: u64) -> Vec<Timeline> {
     let first = begin.at.0 / segment_size.max(PAGE);
     let found: BTreeSet<_> = segments.range(first..).flat_map(|(_, timelines)| timelines.iter().copied()).into_set();
-    found.into_iter().rev().filter(|timeline| *timeline >= begin.timeline).collect()
+    let may_be_read =
+        |timeline: &Timeline| *timeline >= begin.timeline && leads_on_from(pg_wal, *timeline, begin.replayed);
+    found.into_iter().rev().filter(may_be_read).collect()
 }
 
 /// The files of one line of timelines.
